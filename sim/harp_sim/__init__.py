@@ -1,0 +1,1 @@
+"""Simulation of the offload: reference model, stimuli, coverage and the cocotb bench."""

@@ -1,0 +1,227 @@
+"""What the host writes to the offload: one frozen configuration with its after-reset values.
+
+A value that the hardware cannot hold is refused here with `ValueError` naming it, so that the
+other modules never meet one. Addresses are 16 octets, times are whole microseconds unless the
+name says otherwise.
+
+Ref: offload.md §1-§4
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from harp.tables.reasons import Action, Reason
+from harp_sim.model import golden
+
+
+class Port(StrEnum):
+    """The two sides of the bump in the wire."""
+
+    NETWORK = "network"
+    HOST = "host"
+
+
+class Mode(StrEnum):
+    """How a peer's HELLOs count (harp.md §7)."""
+
+    VERIFIED = "verified"
+    SEEN = "seen"
+
+
+class WatchdogAction(StrEnum):
+    """What follows `watchdog_fired` (offload.md §4)."""
+
+    RESIGN_FENCE = "resign_fence"
+    EVENT = "event"
+
+
+def require(true: bool, message: str) -> None:
+    """Raise `ValueError(message)` unless `true`."""
+    if not true:
+        raise ValueError(message)
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """A token bucket's settings; the rule is in `harp_sim.model.buckets`."""
+
+    period_us: int = 0
+    """Microseconds in which one token grows; 0: never empty."""
+    burst: int = 0
+    """Tokens of a full bucket; 0: always empty, whatever the period."""
+
+    def __post_init__(self) -> None:
+        require(self.period_us >= 0 and self.burst >= 0, f"{self}: negative")
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What happens to the frames of one reason."""
+
+    action: Action
+    bucket: int = 0
+    """Bucket asked when the action is `limit`."""
+
+    def __post_init__(self) -> None:
+        require(0 <= self.bucket < golden.BUCKETS, f"bucket {self.bucket}: there are 8")
+
+
+@dataclass(frozen=True, slots=True)
+class TypeEntry:
+    """One MH Type that the offload knows."""
+
+    min_header_len: int
+    """Least Header Len, in units of 8 octets without the first 8."""
+    allowed: bool = True
+    bucket: int | None = None
+    """Bucket of this class when a valid one is `mobility`; None: it passes unlimited."""
+
+    def __post_init__(self) -> None:
+        require(0 <= self.min_header_len <= 255, f"min_header_len {self.min_header_len}")
+        require(self.bucket is None or 0 <= self.bucket < golden.BUCKETS, f"bucket {self.bucket}")
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """One entry of the peer table; its key is (source, group, vlan)."""
+
+    source: bytes
+    group: int
+    vlan: int | None = None
+    """VLAN ID of the innermost tag, 0 = untagged; None: any."""
+    mode: Mode = Mode.VERIFIED
+    deadline_us: int = 0
+    """`peer_down` this long after the last accepted HELLO; 0: no deadline."""
+    late_us: int = 0
+    """`peer_late` this long after it; 0: never."""
+    authenticated: bool = False
+    """Its HELLOs need the HA-HA option. Without HMAC in hardware a verified peer's HELLOs then go
+    to the host as `mobility` and the monitor leaves the peer alone."""
+    window: int = golden.SEQUENCE_WINDOW
+    """Accepted step of the Sequence #: the host writes max(64, 2 x multiplier)."""
+
+    def __post_init__(self) -> None:
+        require(len(self.source) == 16, "peer source: 16 octets")
+        require(0 <= self.group <= 255, f"group {self.group}")
+        require(self.vlan is None or 0 <= self.vlan <= golden.VLAN_ID_MASK, f"vlan {self.vlan}")
+        require(0 <= self.deadline_us < 1 << (golden.DEADLINE_BITS - 1), "deadline_us: 39 bits")
+        late_fits = self.late_us == 0 or 0 < self.late_us < self.deadline_us
+        require(late_fits, f"late_us {self.late_us}: 0 or below deadline_us {self.deadline_us}")
+        require(0 < self.window < 1 << 15, f"window {self.window}: 1 to 32767")
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """One frame that the hardware sends by itself."""
+
+    template: bytes
+    """The frame without FCS, at most 256 octets. Where the checksum is patched it stands in the
+    template as it is right for Sequence # 0."""
+    period_us: int = 0
+    """Time between two sendings; unused in a resign slot."""
+    resign: bool = False
+    """Sent by the watchdog only, never periodically."""
+    mh_offset: int = 54
+    """First octet of the Mobility Header in the template."""
+    patch_sequence: bool = True
+    patch_checksum: bool = True
+    jitter_percent: int = 0
+    """The time between two sendings is shortened by 0 to this share of the period."""
+    sequence_slot: int | None = None
+    """Slot whose Sequence # this one continues (a resign continues its group's HELLO slot);
+    None: its own."""
+    enabled: bool = True
+
+    def __post_init__(self) -> None:
+        octets = len(self.template)
+        require(octets <= golden.TEMPLATE_OCTETS_MAX, f"template of {octets} octets: at most 256")
+        least = 0 if self.resign else golden.PERIOD_MIN_US
+        require(self.period_us >= least, f"period_us {self.period_us}: at least 100")
+        percent = self.jitter_percent
+        require(0 <= percent <= golden.JITTER_PERCENT_MAX, f"jitter {percent} %: 0 to 10")
+        patched = self.patch_sequence or self.patch_checksum
+        require(not patched or self.mh_offset + 10 <= octets, "a patch behind the template")
+        shared = self.sequence_slot
+        require(shared is None or 0 <= shared < golden.SLOTS, f"sequence_slot {shared}")
+
+
+def default_rules() -> dict[Reason, Rule]:
+    """Each reason with the default action of offload.md §2."""
+    return {reason: Rule(action) for reason, action in golden.DEFAULT_ACTION.items()}
+
+
+def default_types() -> dict[int, TypeEntry]:
+    """The MH Types of harp.md §2.3; RFC 5847 Heartbeats are limited (offload.md §3)."""
+    return {
+        mh_type: TypeEntry(least, bucket=0 if mh_type == golden.MH_TYPE_HEARTBEAT else None)
+        for mh_type, least in golden.MH_MIN_HEADER_LEN.items()
+    }
+
+
+def _all_empty_peers() -> tuple[Peer | None, ...]:
+    return (None,) * golden.PEERS
+
+
+def _all_empty_slots() -> tuple[Slot | None, ...]:
+    return (None,) * golden.SLOTS
+
+
+def _reset_buckets() -> tuple[Bucket, ...]:
+    return (Bucket(),) * golden.BUCKETS
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything the host can set, as it is after reset: a plain wire both ways."""
+
+    ports: int = 2
+    """1: a monitor, which judges and counts but neither forwards, drops nor fences."""
+    hmac: bool = False
+    """Capability: HMAC-SHA-256-128 in hardware; this model has none."""
+    filter_enable: bool = False
+    """False: verdicts are counted, every frame passes."""
+    peers_complete: bool = False
+    """True: `not_a_peer` is dropped."""
+    demand_hop_limit: bool = True
+    """HARP must have hop limit 255 (RFC 5082)."""
+    pass_every: int = golden.PASS_EVERY
+    """Every so many absorbed heartbeats of a peer, one passes; 0 and 1: none is absorbed."""
+    harp_type: int = golden.MH_TYPE_HARP
+    """MH Type of HARP messages."""
+    rules: Mapping[Reason, Rule] = field(default_factory=default_rules)
+    types: Mapping[int, TypeEntry] = field(default_factory=default_types)
+    local: tuple[bytes, ...] = ()
+    """Local addresses; empty: all are."""
+    peers: tuple[Peer | None, ...] = field(default_factory=_all_empty_peers)
+    buckets: tuple[Bucket, ...] = field(default_factory=_reset_buckets)
+    peer_bucket: Bucket = Bucket(
+        golden.US_PER_SECOND // golden.NEWS_PER_SECOND, golden.NEWS_BURST
+    )
+    """Settings of the bucket that each peer has for its news."""
+    lease_ms: int = golden.LEASE_MS_MAX
+    watchdog_armed: bool = False
+    watchdog_action: WatchdogAction = WatchdogAction.RESIGN_FENCE
+    host_link_grace_us: int = golden.US_PER_SECOND
+    """How long the host port may be down before an armed watchdog fires."""
+    link_mirror: bool = True
+    fence_addresses: tuple[bytes, ...] = ()
+    """Neighbor Advertisements for these targets are dropped while fenced."""
+    slots: tuple[Slot | None, ...] = field(default_factory=_all_empty_slots)
+
+    def __post_init__(self) -> None:
+        require(self.ports in (1, 2), f"ports {self.ports}: 1 or 2")
+        require(not self.hmac, "hmac: not modelled")
+        require(self.pass_every >= 0, f"pass_every {self.pass_every}")
+        require(0 < self.lease_ms <= golden.LEASE_MS_MAX, f"lease_ms {self.lease_ms}: 1 to 200")
+        require(self.host_link_grace_us >= 0, "host_link_grace_us: negative")
+        require(set(self.rules) == set(golden.DEFAULT_ACTION), "rules: one for each reason")
+        absorbing = {reason for reason, rule in self.rules.items() if rule.action is Action.ABSORB}
+        require(absorbing <= {Reason.HEARTBEAT}, "absorb: only for heartbeat")
+        require(all(0 <= mh_type <= 255 for mh_type in self.types), "types: 0 to 255")
+        require(len(self.peers) == golden.PEERS, "peers: 32 entries")
+        require(len(self.buckets) == golden.BUCKETS, "buckets: 8 entries")
+        require(len(self.slots) == golden.SLOTS, "slots: 8 entries")
+        require(len(self.local) <= golden.LOCAL_ENTRIES, "local: at most 16 addresses")
+        listed = (*self.local, *self.fence_addresses)
+        require(all(len(address) == 16 for address in listed), "an address has 16 octets")
