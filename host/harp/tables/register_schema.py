@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from itertools import pairwise
 
 WORD_BITS = 32
 ADDRESS_BITS = 16
@@ -171,7 +172,7 @@ def checked(registers: Sequence[Register]) -> tuple[Register, ...]:
             raise ValueError(f"{register.name}: name used twice")
         names.add(register.name)
         resolved.append(register)
-    for low, high in zip(resolved, resolved[1:], strict=False):
+    for low, high in pairwise(resolved):
         if low.offset + low.count * low.stride > high.offset:
             raise ValueError(f"{high.name}: overlaps {low.name} or is out of order")
     return tuple(resolved)
@@ -182,7 +183,9 @@ def _check_register(register: Register) -> None:
     if not register.doc:
         raise ValueError(f"{register.name}: no doc")
     if register.words > register.stride:
-        raise ValueError(f"{register.name}: {register.words} words in a stride of {register.stride}")
+        raise ValueError(
+            f"{register.name}: {register.words} words in a stride of {register.stride}"
+        )
     if register.count > 1:
         if register.stride & (register.stride - 1):
             raise ValueError(f"{register.name}: stride {register.stride} is no power of two")

@@ -1,0 +1,1 @@
+"""The offload in Amaranth: components, core, MAC and link."""
