@@ -258,6 +258,8 @@ class SendHarp:
     """Identity of the member."""
     message: Harp
     """All but protection."""
+    block: bytes = b""
+    """Packed plain bindings behind the options (`wire.bulk.BulkCodec.begin`); mostly empty."""
 
 
 @dataclass(frozen=True, slots=True)
