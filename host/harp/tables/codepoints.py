@@ -16,6 +16,9 @@ from harp.tables.mh import RFC_MH_TYPES
 from harp.tables.options import RFC_OPTIONS
 
 
+_MULTICAST_GROUP = IPv6Address("ff02::114")
+
+
 @dataclass(frozen=True, slots=True)
 class CodePoints:
     """Every TBD number of the draft. Raises ValueError, naming the field, on a value that cannot
@@ -43,7 +46,7 @@ class CodePoints:
     """Option-Code of the IP Address option (34): care-of address (harp.md §2.3)."""
     auth_subtype: int = 241
     """Subtype "HA-HA" of the authentication option (9) (harp.md §2.3)."""
-    multicast_group: IPv6Address = IPv6Address("ff02::114")
+    multicast_group: IPv6Address = _MULTICAST_GROUP
     """Group of multicast HELLOs; ff02::114 is experimental (RFC 4727 §3.3)."""
 
     def __post_init__(self) -> None:

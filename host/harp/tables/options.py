@@ -40,6 +40,12 @@ class OptionInfo:
     of_binding: bool = False
     """Belongs to the Binding Cache Information option before it (harp.md §2.2)."""
 
+    def type_under(self, code_points: object) -> int:
+        """The Option Type under `CodePoints`."""
+        number = getattr(code_points, self.code_point) if self.code_point else self.number
+        assert isinstance(number, int), self.name
+        return number
+
 
 def _rfc(
     name: str,

@@ -82,7 +82,7 @@ REASONS: tuple[ReasonInfo, ...] = (
     ReasonInfo(_R.BAD_CHAIN, False, _A.LIMIT, "an extension header past the payload, or a bad AH"),
     ReasonInfo(_R.FRAGMENTED, False, _A.DROP, "a fragment of a Mobility Header"),
     ReasonInfo(_R.NOT_MOBILITY, False, _A.PASS, "no Mobility Header for a local address"),
-    ReasonInfo(_R.TRUNCATED, True, _A.DROP, "fewer than 8 octets of MH, or the packet is cut short"),
+    ReasonInfo(_R.TRUNCATED, True, _A.DROP, "under 8 octets of MH, or the packet is cut short"),
     ReasonInfo(
         _R.BAD_LENGTH, True, _A.LIMIT, "MH longer than the payload, or below its type's minimum"
     ),
@@ -96,7 +96,7 @@ REASONS: tuple[ReasonInfo, ...] = (
     ReasonInfo(_R.UNKNOWN_HARP_TYPE, True, _A.DROP, "unknown Type of a HARP message"),
     ReasonInfo(_R.BAD_SEQUENCE, True, _A.DROP, "Sequence # of a HARP message is 0"),
     ReasonInfo(
-        _R.BAD_OPTION, True, None, "an option is malformed, misplaced, or a mandatory one is missing"
+        _R.BAD_OPTION, True, None, "an option malformed or misplaced, or a mandatory one missing"
     ),
     ReasonInfo(_R.BAD_HOP_LIMIT, True, _A.DROP, "hop limit is not 255 where it is demanded"),
     ReasonInfo(_R.NOT_A_PEER, True, _A.LIMIT, "the source is no configured member of any group"),

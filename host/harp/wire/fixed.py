@@ -1,0 +1,62 @@
+"""Fixed fields of a message or option: a `struct` whose errors name the field."""
+
+from __future__ import annotations
+
+import re
+import struct
+from typing import Any
+
+from harp.tables.mh import LIFETIME_UNIT_S
+
+
+def range_error(owner: object, name: str, wanted: str) -> ValueError:
+    """A value that its field cannot carry: the caller's mistake, named."""
+    return ValueError(f"{type(owner).__name__}.{name} = {getattr(owner, name)!r}: {wanted}")
+
+
+class Fixed:
+    """Fields in the order of the wire, big-endian.
+
+    `items`: one of B H I Q (unsigned), Ns (exactly N octets) a field, x for a reserved octet.
+    A field whose name ends in `_s` and that is in `in_units_of_4_s` travels in units of 4 s,
+    rounded up.
+    """
+
+    def __init__(self, items: str, names: tuple[str, ...], in_units_of_4_s: str = "") -> None:
+        self._struct = struct.Struct("!" + items)
+        self.octets = self._struct.size
+        self._names = names
+        self._items = tuple(re.findall(r"\d+s|[BHIQ]", items))
+        self._scaled = names.index(in_units_of_4_s) if in_units_of_4_s else None
+        self._exact = tuple(
+            (name, int(item[:-1]))
+            for name, item in zip(names, self._items, strict=True)
+            if item.endswith("s")
+        )
+
+    def unpack(self, data: bytes, at: int = 0) -> list[Any]:
+        """The fields' values; `data` is long enough."""
+        values = list(self._struct.unpack_from(data, at))
+        if self._scaled is not None:
+            values[self._scaled] *= LIFETIME_UNIT_S
+        return values
+
+    def pack(self, owner: object) -> bytes:
+        """The octets of `owner`'s attributes; ValueError names one that does not fit."""
+        values = [getattr(owner, name) for name in self._names]
+        if self._scaled is not None:
+            values[self._scaled] = -(-values[self._scaled] // LIFETIME_UNIT_S)
+        for name, octets in self._exact:
+            if len(getattr(owner, name)) != octets:
+                raise range_error(owner, name, f"must be {octets} octets")
+        try:
+            return self._struct.pack(*values)
+        except struct.error:
+            raise self._misfit(owner, values) from None
+
+    def _misfit(self, owner: object, values: list[Any]) -> ValueError:
+        for name, item, value in zip(self._names, self._items, values, strict=True):
+            limit = None if item.endswith("s") else 1 << 8 * struct.calcsize("!" + item)
+            if limit and not (isinstance(value, int) and 0 <= value < limit):
+                return range_error(owner, name, f"must be 0 to {limit - 1} on the wire")
+        raise AssertionError("every value fits")
