@@ -1,0 +1,264 @@
+"""The table under the binding store: packed columns, index, digest, alarms; no log, no stream.
+
+Ref: harp.md §2.3 (Cache Digest), §6 (keys, tombstones); RFC 6275 §9.1 (Binding Cache)
+
+Every operation on one entry is O(1), but for the few bindings that share a home address. Nothing
+expires by itself: the active takes what is due and puts deletions into its log (harp.md §6).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from harp.engine.columns import FREE, LIVE, NIL, RECORD, RECORD_OCTETS, RICH, TOMBSTONE, Columns
+from harp.engine.entries import MAX_UNITS, NO_BID, UNIT_US, Entry, Key, entry_hash
+from harp.engine.expiry import TICK_US, Wheel
+from harp.wire.messages import BindingIdentifier, CacheDigest, Options, SyncPosition
+
+HASH_MASK = 0xFFFF_FFFF_FFFF_FFFF
+NO_LIMIT = 1 << 30
+
+
+class Due(NamedTuple):
+    """What `BindingTable.take_due` found."""
+
+    over: list[Key]
+    """Bindings whose lifetime has ended; they stay until the log deletes them."""
+    refresh: list[Key]
+    """Bindings that end within the refresh margin: each once per granted lifetime."""
+
+
+def pack_position(position: SyncPosition) -> int:
+    """Both parts in 64 bits, in an order that compares (harp.md §2.3)."""
+    return position.term << 32 | position.position
+
+
+def index_key(home_address: bytes, bid: int) -> bytes:
+    """Key of the index: the address alone without BID, so that a look-up needs no new object."""
+    return home_address + bid.to_bytes(2, "big") if bid else home_address
+
+
+def is_bare(options: Options, bid: int) -> bool:
+    """Whether a binding's options say no more than its key does."""
+    return not options or options == (BindingIdentifier(bid),)
+
+
+class BindingTable:
+    """Bindings and tombstones by (home address, BID or none).
+
+    `refresh_margin_us`: `take_due` reports a binding so long before its end; 0: never.
+    `tombstone_units`: how long, in units of 4 s, a tombstone stays when the longest lifetime of
+    its binding is not known (it came by a full sync).
+    """
+
+    def __init__(self, *, refresh_margin_us: int = 0, tombstone_units: int = MAX_UNITS) -> None:
+        self._columns = Columns()
+        self._index: dict[bytes, int] = {}
+        self._count = 0
+        self._hash = 0
+        self._refresh_margin_us = refresh_margin_us
+        self._tombstone_units = tombstone_units
+        self._alarms = Wheel(self._columns)
+        self._graves = Wheel(self._columns)
+        self._rich: dict[int, Options] = {}
+        self._bids: dict[bytes, tuple[int, ...]] = {}
+        """BIDs in use, tombstones included, of each home address that has any."""
+
+    def __len__(self) -> int:
+        """Live bindings."""
+        return self._count
+
+    @property
+    def tombstones(self) -> int:
+        """Tombstones kept now."""
+        return len(self._index) - self._count
+
+    @property
+    def digest(self) -> CacheDigest:
+        """Count and hash of the live bindings (harp.md §2.3); every change keeps it up to date."""
+        return CacheDigest(self._count, self._hash)
+
+    def get(self, home_address: bytes, bid: int = NO_BID) -> Entry | None:
+        """The live binding of a key."""
+        slot = self._index.get(index_key(home_address, bid), NIL)
+        return self._entry(slot) if self._columns.state[slot] & LIVE else None
+
+    def find(self, home_address: bytes, bid: int = NO_BID) -> Entry | None:
+        """The binding or tombstone of a key."""
+        slot = self._index.get(index_key(home_address, bid), NIL)
+        return self._entry(slot) if slot else None
+
+    def bids(self, home_address: bytes) -> tuple[int, ...]:
+        """BIDs of a home address's live bindings, ascending; `NO_BID` for the one without."""
+        index, state = self._index, self._columns.state
+        known = (NO_BID, *self._bids.get(home_address, ()))
+        return tuple(b for b in known if state[index.get(index_key(home_address, b), NIL)] & LIVE)
+
+    def forget(self, home_address: bytes, bid: int = NO_BID) -> bool:
+        """Removes an entry without a tombstone; False if there is none."""
+        slot = self._index.get(index_key(home_address, bid), NIL)
+        if slot:
+            self._remove(slot)
+        return slot != NIL
+
+    def restore(self, entry: Entry) -> None:
+        """Puts an entry in as it is: times, position and all."""
+        slot = self._slot_for(entry.home_address, entry.bid)
+        record = RECORD.pack(
+            entry.home_address, entry.care_of_address, entry.flags, entry.sequence, entry.bid
+        )
+        self._columns.longest[slot] = entry.longest_units
+        position = pack_position(entry.position)
+        if entry.live:
+            self._write_live(slot, record, entry.options, position, entry.expires_us)
+        else:
+            self._write_tombstone(slot, record, position, entry.expires_us)
+
+    # Time
+
+    @property
+    def deadline(self) -> int | None:
+        """When a binding may be over, or due for a refresh request: for the active, µs."""
+        return self._alarms.deadline
+
+    def take_due(self, now: int, limit: int = NO_LIMIT) -> Due:
+        """Up to `limit` bindings that are over or due for a refresh request at `now`.
+
+        One that is over stays, and is reported again a tick later unless the log deleted it.
+        """
+        due = Due([], [])
+        expires, margin = self._columns.expires, self._refresh_margin_us
+        for slot in self._alarms.take_due(now, limit):
+            end = expires[slot]
+            if end <= now:
+                due.over.append(self._key(slot))
+                self._alarms.arm(slot, now + TICK_US)
+            elif end - margin <= now:
+                due.refresh.append(self._key(slot))
+                self._alarms.arm(slot, end)
+            else:  # extended meanwhile: an extension leaves the alarm where it was
+                self._alarms.arm(slot, end - margin)
+        return due
+
+    @property
+    def tombstone_deadline(self) -> int | None:
+        """When a tombstone may be forgotten: on every member, µs."""
+        return self._graves.deadline
+
+    def purge_tombstones(self, now: int, limit: int = NO_LIMIT) -> int:
+        """Forgets up to `limit` tombstones whose time is over; how many."""
+        over = self._graves.take_due(now, limit)
+        for slot in over:
+            self._remove(slot)
+        return len(over)
+
+    # Slots
+
+    def _key(self, slot: int) -> Key:
+        home, _, _, _, bid = RECORD.unpack_from(self._columns.record, slot * RECORD_OCTETS)
+        return home, bid
+
+    def _entry(self, slot: int) -> Entry:
+        c = self._columns
+        home, care_of, flags, sequence, bid = RECORD.unpack_from(c.record, slot * RECORD_OCTETS)
+        position = c.position[slot]
+        options = self._rich.get(slot) or ((BindingIdentifier(bid),) if bid else ())
+        return Entry(
+            home_address=home,
+            bid=bid,
+            care_of_address=care_of,
+            flags=flags,
+            sequence=sequence,
+            expires_us=c.expires[slot],
+            longest_units=c.longest[slot],
+            position=SyncPosition(position >> 32, position & 0xFFFF_FFFF),
+            live=bool(c.state[slot] & LIVE),
+            options=options,
+        )
+
+    def _slot_for(self, home: bytes, bid: int) -> int:
+        """The slot of a key; a new one, `FREE` and with no lifetime granted, if it has none."""
+        key = index_key(home, bid)
+        slot = self._index.get(key, NIL)
+        if not slot:
+            slot = self._index[key] = self._columns.take()
+            if bid:
+                self._bids[home] = tuple(sorted((*self._bids.get(home, ()), bid)))
+        return slot
+
+    def _put(
+        self, slot: int, record: bytes, options: Options, position: int, now: int, units: int
+    ) -> None:
+        """Makes the entry in `slot` a binding that ends `units` of 4 s from `now`."""
+        longest = self._columns.longest
+        # The longest lifetime of *this* binding: what a tombstone remembers ended with it.
+        if self._columns.state[slot] & TOMBSTONE or units > longest[slot]:
+            longest[slot] = units
+        self._write_live(slot, record, options, position, now + units * UNIT_US)
+
+    def _bury(self, slot: int, record: bytes, position: int, now: int) -> None:
+        """Makes the entry in `slot` a tombstone; one that is one already keeps its end."""
+        c = self._columns
+        state, expires = c.state[slot], c.expires[slot]
+        if not state & TOMBSTONE:
+            if state == FREE:
+                c.longest[slot] = self._tombstone_units
+            expires = now + c.longest[slot] * UNIT_US
+        self._write_tombstone(slot, record, position, expires)
+
+    def _write_live(
+        self, slot: int, record: bytes, options: Options, position: int, expires: int
+    ) -> None:
+        c, bid = self._columns, int.from_bytes(record[-2:])
+        state, alarm = c.state[slot], expires - self._refresh_margin_us
+        rich = not is_bare(options, bid)
+        if not state & LIVE:
+            self._count += 1
+            self._graves.disarm(slot)
+            self._alarms.arm(slot, alarm)
+        elif alarm < c.tick[slot] * TICK_US:
+            self._alarms.disarm(slot)
+            self._alarms.arm(slot, alarm)
+        share = entry_hash(record, options)
+        self._hash = (self._hash + share - c.hash[slot]) & HASH_MASK
+        c.hash[slot] = share
+        self._write(slot, record, LIVE | RICH if rich else LIVE, position, expires)
+        if rich:
+            self._rich[slot] = options
+        elif state & RICH:
+            del self._rich[slot]
+
+    def _write_tombstone(self, slot: int, record: bytes, position: int, expires: int) -> None:
+        self._end_life(slot)
+        self._graves.disarm(slot)
+        self._graves.arm(slot, expires)
+        self._write(slot, record, TOMBSTONE, position, expires)
+
+    def _write(self, slot: int, record: bytes, state: int, position: int, expires: int) -> None:
+        c, at = self._columns, slot * RECORD_OCTETS
+        c.record[at : at + RECORD_OCTETS] = record
+        c.state[slot], c.position[slot], c.expires[slot] = state, position, expires
+
+    def _end_life(self, slot: int) -> None:
+        """Takes a live entry out of count, digest, alarms and options; nothing for others."""
+        c = self._columns
+        if c.state[slot] & LIVE:
+            self._count -= 1
+            self._hash = (self._hash - c.hash[slot]) & HASH_MASK
+            c.hash[slot] = 0
+            self._alarms.disarm(slot)
+            self._rich.pop(slot, None)
+
+    def _remove(self, slot: int) -> None:
+        """Forgets the entry in `slot` altogether."""
+        home, bid = self._key(slot)
+        self._end_life(slot)
+        self._graves.disarm(slot)
+        self._columns.release(slot)
+        del self._index[index_key(home, bid)]
+        if bid:
+            left = tuple(b for b in self._bids[home] if b != bid)
+            if left:
+                self._bids[home] = left
+            else:
+                del self._bids[home]
