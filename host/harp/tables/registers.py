@@ -443,7 +443,7 @@ _PEERS = (
             Field("any_vlan", 1, RW, doc="1: on whatever VLAN."),
             Field("mode", 1, RW, doc="harp.tables.offload.PeerMode."),
             Field("authenticate", 1, RW, doc="1: HELLOs must be signed; without HMAC 0."),
-            Field("enable", 1, RW, doc="1: the entry is used; written last, cleared first.", at=159),
+            Field("enable", 1, RW, doc="1: used; written last, cleared first.", at=159),
         ),
         count=PEERS,
         stride=8,
