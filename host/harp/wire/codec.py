@@ -108,7 +108,8 @@ class Codec:
         return msg.BindingRefreshRequest(self.options.parse(mh, 8))
 
     def _parse_update(self, mh: bytes) -> msg.BindingUpdate:
-        return msg.BindingUpdate(*_UPDATE.unpack(mh, _DATA), options=self.options.parse(mh, 12))
+        sequence, flags, lifetime_s = _UPDATE.unpack(mh, _DATA)
+        return msg.BindingUpdate(sequence, flags, lifetime_s, self.options.parse(mh, 12))
 
     def _parse_acknowledgement(self, mh: bytes) -> msg.BindingAcknowledgement:
         status, flags, sequence, lifetime_s = _ACKNOWLEDGEMENT.unpack(mh, _DATA)
@@ -116,7 +117,8 @@ class Codec:
         return msg.BindingAcknowledgement(status, sequence, lifetime_s, flags, options)
 
     def _parse_error(self, mh: bytes) -> msg.BindingError:
-        return msg.BindingError(*_ERROR.unpack(mh, _DATA), options=self.options.parse(mh, 24))
+        status, home_address = _ERROR.unpack(mh, _DATA)
+        return msg.BindingError(status, home_address, self.options.parse(mh, 24))
 
     def _parse_switch(self, mh: bytes) -> msg.HomeAgentSwitch:
         end = 8 + 16 * mh[_DATA]
@@ -210,13 +212,26 @@ def parse_harp_head(mh: bytes, options: Callable[[], msg.Options]) -> msg.Harp:
 
     harp.md §3 rule 7: Type, then Sequence #, then options.
     """
-    kind, *values = _HARP.unpack(mh, _DATA)
+    kind, group, sequence, status, flags, preference, lifetime_s, interval_ms, index = _HARP.unpack(
+        mh, _DATA
+    )
     harp_type = _HARP_TYPES.get(kind)
     if harp_type is None:
         raise Fault(Reason.UNKNOWN_HARP_TYPE, f"HARP Type {kind}")
-    if values[1] == 0:
+    if sequence == 0:
         raise Fault(Reason.BAD_SEQUENCE, "Sequence # is 0")
-    return msg.Harp(harp_type, *values, options=options())
+    return msg.Harp(
+        harp_type,
+        group,
+        sequence,
+        status,
+        flags,
+        preference,
+        lifetime_s,
+        interval_ms,
+        index,
+        options(),
+    )
 
 
 def _parse_other(mh_type: int, mh: bytes) -> msg.OtherMobility:
