@@ -53,7 +53,7 @@ class Walk(wiring.Component):
     """Finds the Mobility Header, one word a clock, even with a header in each.
 
     `o` repeats the words two clocks later with their places. `o_found` says once a frame where the
-    walk ended: at most five clocks after the word that decides, or after the last word. A header
+    walk ended: five clocks after the word that decides, or after the last word. A header
     of which fewer than 8 octets lie in the payload has no length: it is `BAD_CHAIN` (the Mobility
     Header: `TRUNCATED`), unless it is one too many. Words past the payload are never judged.
     No back-pressure. Of a frame that is not IPv6 the result means nothing.
