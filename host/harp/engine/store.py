@@ -4,24 +4,24 @@ Ref: harp.md §6 (log, full sync, keys); RFC 5648 §4.2 (O flag)
 
 Log semantics (`apply`) and literal ones (`load`, `apply_records`, `restore`) are apart: only in
 the log do a deletion without BID and the O flag reach the other bindings of a home address.
-`apply` is for `Sync` alone, on the active as on standbys: only the log gives positions.
+On the active `apply` is called with `Sync.stamp`, on a standby with the log message's position.
 """
 
 from __future__ import annotations
 
-from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
-from harp.engine.columns import LIVE, NIL, RECORD, RECORD_OCTETS, RICH, TOMBSTONE
-from harp.engine.entries import UNIT_US, Change, Entry, Key, bid_of, units_left
+from harp.engine.columns import FREE, LIVE, NIL, RECORD, RECORD_OCTETS, RICH, TOMBSTONE
+from harp.engine.entries import MAX_UNITS, NO_BID, UNIT_US, Change, Entry, Key, bid_of
 from harp.engine.table import BindingTable, index_key, pack_position
 from harp.tables.mh import LIFETIME_UNIT_S, BuFlag
-from harp.wire.messages import BindingCache, SyncPosition
+from harp.wire.bulk import BindingRecord
+from harp.wire.messages import BindingCache, Options, SyncPosition
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from harp.wire.bulk import BulkCodec, BindingRecord
+    from harp.wire.bulk import BulkCodec
 
 __all__ = ["BindingStore", "Change", "Chunk", "Entry", "Key"]
 
@@ -56,7 +56,58 @@ class BindingStore(BindingTable):
         A deletion without BID deletes all of the home address; the O flag replaces all that is
         not of the same log message (one Binding Update may carry several BIDs).
         """
-        raise NotImplementedError
+        cache, options = change
+        home, bid, at = cache.home_address, bid_of(options), pack_position(position)
+        touched: list[Key] = []
+        if not cache.lifetime_s:
+            for each in (bid,) if bid else self.bids(home) or (NO_BID,):
+                self._log(cache, each, (), at, now)
+                touched.append((home, each))
+            return touched
+        if cache.flags & BuFlag.OVERWRITE:
+            for each in self.bids(home):
+                slot = self._index[index_key(home, each)]
+                if each != bid and self._columns.position[slot] != at:
+                    self._log(cache, each, (), at, now, delete=True)
+                    touched.append((home, each))
+        self._log(cache, bid, options, at, now)
+        touched.append((home, bid))
+        return touched
+
+    def _log(
+        self,
+        cache: BindingCache,
+        bid: int,
+        options: Options,
+        at: int,
+        now: int,
+        *,
+        delete: bool = False,
+    ) -> None:
+        slot = self._slot_for(cache.home_address, bid)
+        if self._marks is not None:
+            self._mark(slot, _LOGGED)
+        self._take(slot, cache, bid, options, at, now, delete=delete)
+
+    def _take(
+        self,
+        slot: int,
+        cache: BindingCache,
+        bid: int,
+        options: Options,
+        at: int,
+        now: int,
+        *,
+        delete: bool = False,
+    ) -> None:
+        record = RECORD.pack(
+            cache.home_address, cache.care_of_address, cache.flags, cache.sequence, bid
+        )
+        if cache.lifetime_s and not delete:
+            units = min(-(-cache.lifetime_s // LIFETIME_UNIT_S), MAX_UNITS)
+            self._put(slot, record, options, at, now, units)
+        else:
+            self._bury(slot, record, at, now)
 
     # The stream
 
@@ -68,7 +119,12 @@ class BindingStore(BindingTable):
         Stable whatever changes between two steps: an entry that stays is met exactly once; one
         made meanwhile may be met.
         """
-        raise NotImplementedError
+        c = self._columns
+        wanted = LIVE | TOMBSTONE if tombstones else LIVE
+        after = -1 if since is None else pack_position(since)
+        for slot in range(max(1, cursor), c.end):
+            if c.state[slot] & wanted and c.position[slot] > after:
+                yield slot + 1, self._entry(slot)
 
     def pack_range(
         self,
@@ -80,28 +136,83 @@ class BindingStore(BindingTable):
     ) -> Chunk:
         """Up to `max_records` entries from `cursor` (0: the first) on, tombstones included,
         lifetimes as left at `now`; `since`: only what changed after that position."""
-        raise NotImplementedError
+        c, others = self._columns, list[Change]()
+        records: list[BindingRecord] = []
+        state, expires, position, unpack = c.state, c.expires, c.position, RECORD.unpack_from
+        after = -1 if since is None else pack_position(since)
+        slot, end, room = max(1, cursor), c.end, max_records
+        while slot < end and room:
+            kind = state[slot]
+            if kind != FREE and position[slot] > after:
+                home, care_of, flags, sequence, bid = unpack(c.record, slot * RECORD_OCTETS)
+                if kind & RICH or bid:
+                    others.append(self._entry(slot).change(now))
+                else:
+                    # As `Entry.change`: what is over but not yet removed has one unit left.
+                    left = (expires[slot] - now + UNIT_US - 1) // UNIT_US
+                    units = min(max(1, left), MAX_UNITS) if kind & LIVE else 0
+                    records.append(BindingRecord(home, care_of, flags, sequence, units))
+                room -= 1
+            slot += 1
+        return Chunk(bulk.pack(records), others, slot, slot >= end)
 
     def begin_sync(self) -> None:
         """A full sync begins: from now on notes what the stream and the log mention."""
-        raise NotImplementedError
+        self._marks = bytearray(self._columns.end)
 
     def apply_records(
         self, records: Iterable[BindingRecord], position: SyncPosition, now: int
     ) -> int:
         """Takes plain entries of a full sync literally, with the stream's `position`; lifetime 0:
         a tombstone. How many were taken: not those that the log changed since `begin_sync`."""
-        raise NotImplementedError
+        at, taken, pack = pack_position(position), 0, RECORD.pack
+        marks, slot_for = self._marks, self._slot_for
+        for home, care_of, flags, sequence, units in records:
+            slot = slot_for(home, NO_BID)
+            if marks is not None and not self._mark(slot, _STREAMED):
+                continue
+            record = pack(home, care_of, flags, sequence, NO_BID)
+            if units:
+                self._put(slot, record, (), at, now, units)
+            else:
+                self._bury(slot, record, at, now)
+            taken += 1
+        return taken
 
     def load(self, change: Change, position: SyncPosition, now: int) -> bool:
         """As `apply_records`, for one entry with options; whether it was taken."""
-        raise NotImplementedError
+        cache, options = change
+        bid = bid_of(options)
+        slot = self._slot_for(cache.home_address, bid)
+        if self._marks is not None and not self._mark(slot, _STREAMED):
+            return False
+        self._take(slot, cache, bid, options, pack_position(position), now)
+        return True
 
     def end_sync(self) -> list[Key]:
         """Removes, without tombstones, what neither the stream nor the log mentioned since
         `begin_sync`; the keys of the bindings among it."""
-        raise NotImplementedError
+        marks, state = self._marks, self._columns.state
+        self._marks = None
+        removed: list[Key] = []
+        for slot, mark in enumerate(marks or b""):
+            if mark == _UNMENTIONED and state[slot] != FREE:
+                if state[slot] & LIVE:
+                    removed.append(self._key(slot))
+                self._remove(slot)
+        return removed
 
     def abort_sync(self) -> None:
         """Ended early: nothing is removed (harp.md §6)."""
-        raise NotImplementedError
+        self._marks = None
+
+    def _mark(self, slot: int, mark: int) -> bool:
+        """Notes that a full sync met `slot`; False if the log did so before: it wins."""
+        marks = self._marks
+        assert marks is not None
+        if slot >= len(marks):
+            marks.extend(bytes(slot - len(marks) + 1))
+        if mark == _STREAMED and marks[slot] == _LOGGED:
+            return False
+        marks[slot] = mark
+        return True
