@@ -47,12 +47,19 @@ class Bucket:
     """A token bucket's settings; the rule is in `harp_sim.model.buckets`."""
 
     period_us: int = 0
-    """Microseconds in which one token grows; 0: never empty."""
-    burst: int = 0
-    """Tokens of a full bucket; 0: always empty, whatever the period."""
+    """Microseconds in which one token grows; 0: no limit."""
+    tolerance_us: int = 0
+    """(burst - 1) x period: how far ahead of its rate a burst may be."""
 
     def __post_init__(self) -> None:
-        require(self.period_us >= 0 and self.burst >= 0, f"{self}: negative")
+        require(0 <= self.period_us < 1 << 32, f"period_us {self.period_us}: 32 bits")
+        require(0 <= self.tolerance_us < 1 << 32, f"tolerance_us {self.tolerance_us}: 32 bits")
+
+    @classmethod
+    def of(cls, per_second: int, burst: int) -> "Bucket":
+        """A bucket of `per_second` frames a second, `burst` of them at once."""
+        period = golden.US_PER_SECOND // per_second
+        return cls(period, (burst - 1) * period)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,20 +102,42 @@ class Peer:
     """`peer_down` this long after the last accepted HELLO; 0: no deadline."""
     late_us: int = 0
     """`peer_late` this long after it; 0: never."""
+    multiplier: int = 3
+    """Sets the window of Sequence #: max(64, 2 x multiplier)."""
     authenticated: bool = False
     """Its HELLOs need the HA-HA option. Without HMAC in hardware a verified peer's HELLOs then go
     to the host as `mobility` and the monitor leaves the peer alone."""
-    window: int = golden.SEQUENCE_WINDOW
-    """Accepted step of the Sequence #: the host writes max(64, 2 x multiplier)."""
 
     def __post_init__(self) -> None:
         require(len(self.source) == 16, "peer source: 16 octets")
-        require(0 <= self.group <= 255, f"group {self.group}")
+        require(0 <= self.group <= 255, f"group {self.group}: 8 bits")
         require(self.vlan is None or 0 <= self.vlan <= golden.VLAN_ID_MASK, f"vlan {self.vlan}")
-        require(0 <= self.deadline_us < 1 << (golden.DEADLINE_BITS - 1), "deadline_us: 39 bits")
+        require(0 <= self.deadline_us < 1 << golden.DEADLINE_BITS, "deadline_us: 40 bits")
         late_fits = self.late_us == 0 or 0 < self.late_us < self.deadline_us
         require(late_fits, f"late_us {self.late_us}: 0 or below deadline_us {self.deadline_us}")
-        require(0 < self.window < 1 << 15, f"window {self.window}: 1 to 32767")
+        require(0 <= self.multiplier <= 255, f"multiplier {self.multiplier}: 8 bits")
+
+    @property
+    def window(self) -> int:
+        """Greatest accepted step of the Sequence # (offload.md §3)."""
+        return max(golden.SEQUENCE_WINDOW, 2 * self.multiplier)
+
+
+@dataclass(frozen=True, slots=True)
+class Fenced:
+    """Targets for which a fenced host may send no Neighbor Advertisement."""
+
+    address: bytes
+    prefix_len: int = 128
+
+    def __post_init__(self) -> None:
+        require(len(self.address) == 16, "fence address: 16 octets")
+        require(1 <= self.prefix_len <= 128, f"prefix_len {self.prefix_len}: 1 to 128")
+
+    def covers(self, target: bytes) -> bool:
+        """Whether the first `prefix_len` bits of `target` are the entry's."""
+        differing = int.from_bytes(target, "big") ^ int.from_bytes(self.address, "big")
+        return differing >> (128 - self.prefix_len) == 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +160,6 @@ class Slot:
     sequence_slot: int | None = None
     """Slot whose Sequence # this one continues (a resign continues its group's HELLO slot);
     None: its own."""
-    enabled: bool = True
 
     def __post_init__(self) -> None:
         octets = len(self.template)
@@ -147,14 +175,18 @@ class Slot:
 
 
 def default_rules() -> dict[Reason, Rule]:
-    """Each reason with the default action of offload.md §2."""
-    return {reason: Rule(action) for reason, action in golden.DEFAULT_ACTION.items()}
+    """Each reason with the default action of offload.md §2 and the map's default bucket."""
+    return {
+        reason: Rule(action, golden.DEFAULT_BUCKET.get(reason, 0))
+        for reason, action in golden.DEFAULT_ACTION.items()
+    }
 
 
 def default_types() -> dict[int, TypeEntry]:
     """The MH Types of harp.md §2.3; RFC 5847 Heartbeats are limited (offload.md §3)."""
+    heartbeat = {golden.MH_TYPE_HEARTBEAT: golden.HEARTBEAT_BUCKET}
     return {
-        mh_type: TypeEntry(least, bucket=0 if mh_type == golden.MH_TYPE_HEARTBEAT else None)
+        mh_type: TypeEntry(least, bucket=heartbeat.get(mh_type))
         for mh_type, least in golden.MH_MIN_HEADER_LEN.items()
     }
 
@@ -168,7 +200,10 @@ def _all_empty_slots() -> tuple[Slot | None, ...]:
 
 
 def _reset_buckets() -> tuple[Bucket, ...]:
-    return (Bucket(),) * golden.BUCKETS
+    shared = tuple(Bucket.of(rate, burst) for rate, burst in golden.DEFAULT_RATES)
+    unlimited = (Bucket(),) * (golden.BUCKETS - len(shared))
+    news = (Bucket.of(golden.NEWS_PER_SECOND, golden.NEWS_BURST),) * golden.PEERS
+    return (*shared, *unlimited, *news)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,42 +221,44 @@ class Config:
     demand_hop_limit: bool = True
     """HARP must have hop limit 255 (RFC 5082)."""
     pass_every: int = golden.PASS_EVERY
-    """Every so many absorbed heartbeats of a peer, one passes; 0 and 1: none is absorbed."""
+    """Of so many `heartbeat` frames of a peer that would be absorbed one passes; 0: none."""
     harp_type: int = golden.MH_TYPE_HARP
     """MH Type of HARP messages."""
+    harp_types: int = (1 << (golden.HARP_TYPE_MAX + 1)) - 1
+    """Bit n: HARP Type n is known; from 32 on none is."""
+    auth_subtype: int = golden.AUTHENTICATION_HA_HA
+    """Subtype of the HA-HA authentication option."""
     rules: Mapping[Reason, Rule] = field(default_factory=default_rules)
+    """`absorb` elsewhere than at `heartbeat` passes; `bad_frame` is always dropped."""
     types: Mapping[int, TypeEntry] = field(default_factory=default_types)
     local: tuple[bytes, ...] = ()
     """Local addresses; empty: all are."""
     peers: tuple[Peer | None, ...] = field(default_factory=_all_empty_peers)
     buckets: tuple[Bucket, ...] = field(default_factory=_reset_buckets)
-    peer_bucket: Bucket = Bucket(
-        golden.US_PER_SECOND // golden.NEWS_PER_SECOND, golden.NEWS_BURST
-    )
-    """Settings of the bucket that each peer has for its news."""
+    """The eight shared ones, then one a peer for its news."""
     lease_ms: int = golden.LEASE_MS_MAX
+    """Length of the lease; above 200 counts as 200."""
     watchdog_armed: bool = False
     watchdog_action: WatchdogAction = WatchdogAction.RESIGN_FENCE
-    host_link_grace_us: int = golden.US_PER_SECOND
+    host_link_grace_us: int = golden.HOST_LINK_GRACE_US
     """How long the host port may be down before an armed watchdog fires."""
     link_mirror: bool = True
-    fence_addresses: tuple[bytes, ...] = ()
-    """Neighbor Advertisements for these targets are dropped while fenced."""
+    fence: tuple[Fenced, ...] = ()
     slots: tuple[Slot | None, ...] = field(default_factory=_all_empty_slots)
+    """None: empty or not enabled."""
 
     def __post_init__(self) -> None:
         require(self.ports in (1, 2), f"ports {self.ports}: 1 or 2")
         require(not self.hmac, "hmac: not modelled")
-        require(self.pass_every >= 0, f"pass_every {self.pass_every}")
-        require(0 < self.lease_ms <= golden.LEASE_MS_MAX, f"lease_ms {self.lease_ms}: 1 to 200")
+        require(0 <= self.pass_every <= 255, f"pass_every {self.pass_every}: 8 bits")
+        require(0 <= self.lease_ms <= 255, f"lease_ms {self.lease_ms}: 8 bits")
         require(self.host_link_grace_us >= 0, "host_link_grace_us: negative")
         require(set(self.rules) == set(golden.DEFAULT_ACTION), "rules: one for each reason")
-        absorbing = {reason for reason, rule in self.rules.items() if rule.action is Action.ABSORB}
-        require(absorbing <= {Reason.HEARTBEAT}, "absorb: only for heartbeat")
         require(all(0 <= mh_type <= 255 for mh_type in self.types), "types: 0 to 255")
-        require(len(self.peers) == golden.PEERS, "peers: 32 entries")
-        require(len(self.buckets) == golden.BUCKETS, "buckets: 8 entries")
-        require(len(self.slots) == golden.SLOTS, "slots: 8 entries")
+        require(len(self.peers) == golden.PEERS, f"peers: {golden.PEERS} entries")
+        buckets = golden.BUCKETS + golden.PEERS
+        require(len(self.buckets) == buckets, f"buckets: {buckets} entries")
+        require(len(self.slots) == golden.SLOTS, f"slots: {golden.SLOTS} entries")
         require(len(self.local) <= golden.LOCAL_ENTRIES, "local: at most 16 addresses")
-        listed = (*self.local, *self.fence_addresses)
-        require(all(len(address) == 16 for address in listed), "an address has 16 octets")
+        require(all(len(address) == 16 for address in self.local), "local: 16 octets each")
+        require(len(self.fence) <= golden.FENCE_ENTRIES, "fence: at most 8 entries")

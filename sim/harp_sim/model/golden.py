@@ -99,6 +99,19 @@ OUTCOME_ORDER = (
     Outcome.ABSORB,
 )
 BUCKETS = 8
+# Not in the specification but agreed with the register map: which shared bucket a limited reason
+# asks by default, and the (rate a second, burst) of the first four; the others are unlimited.
+DEFAULT_BUCKET = {
+    Reason.CHAIN_TOO_LONG: 0,
+    Reason.BAD_CHAIN: 0,
+    Reason.BAD_LENGTH: 0,
+    Reason.UNCHECKED: 0,
+    Reason.BAD_PAYLOAD_PROTO: 0,
+    Reason.UNKNOWN_TYPE: 1,
+    Reason.NOT_A_PEER: 2,
+}
+HEARTBEAT_BUCKET = 3
+DEFAULT_RATES = ((100, 16), (10, 10), (10, 10), (100, 16))
 COUNTER_BITS = 48
 PASS_EVERY = 64
 
@@ -121,6 +134,8 @@ RESIGN_TIMES = 3
 RESIGN_SPACING_US = 1000
 RESIGN_LATENCY_US = 1
 LEASE_MS_MAX = 200
+HOST_LINK_GRACE_US = 1_000_000  # after reset; agreed with the register map
+FENCE_ENTRIES = 8  # agreed with the register map
 
 # -- Events (offload.md §5), by priority.
 EVENT_ORDER = (
@@ -137,6 +152,8 @@ EVENT_ORDER = (
     "flood",
     "reset",
 )
+EVENT_COUNT_MAX = 65_535  # agreed with the register map
+FLOOD_PEERS_INDEX = 8  # of the peers' own buckets together; agreed with the register map
 LIMITED_EVENTS = ("replay", "flood")
 LIMITED_EVENTS_PER_SECOND = 10
 US_PER_SECOND = 1_000_000

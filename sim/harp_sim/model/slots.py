@@ -1,0 +1,149 @@
+"""Slots: frames that the hardware sends by itself.
+
+**Patches.** The Sequence # at MH octets 8-9 is the slot's counter, last + 1, 1 after 65535. The
+template holds the checksum that is right for Sequence # 0; the frame has HC' = ~(~HC + sequence),
+one's complement (RFC 1624, equation 3). A slot may count on another slot's counter, so that a
+resign continues its group's HELLOs; the counter is the other's then.
+
+**Times.** A slot that starts, or may run again, sends first within one period. After a frame whose
+first octet left at t the next is due from t + period - jitter to t + period. The frame on the wire,
+its gap and slots of lower index may delay it: the caller says by how much. `missed` is not
+modelled: it is 0 as long as every frame is within its times.
+
+**Resign.** When the watchdog fires at t, repetition n (0 to 2) of each resign slot, in index order,
+is due from t + 1000 n to t + 1000 n + 1.
+
+Ref: offload.md §4; harp.md §2.1 (Sequence #) and §4 (jitter)
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from harp_sim.model import golden
+from harp_sim.model.config import Slot
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """When and what a slot sends next."""
+
+    slot: int
+    octets: bytes
+    """Without FCS."""
+    earliest_us: int
+    latest_us: int
+
+
+def step(sequence: int) -> int:
+    """The Sequence # after this one: never 0."""
+    return 1 if sequence == 0xFFFF else sequence + 1
+
+
+def patched(slot: Slot, sequence: int) -> bytes:
+    """The slot's frame with this Sequence #."""
+    frame, start = bytearray(slot.template), slot.mh_offset
+    if slot.patch_sequence:
+        frame[start + 8 : start + 10] = sequence.to_bytes(2, "big")
+    if slot.patch_checksum:
+        total = (~int.from_bytes(frame[start + 4 : start + 6], "big") & 0xFFFF) + sequence
+        total = (total & 0xFFFF) + (total >> 16)
+        frame[start + 4 : start + 6] = (~total & 0xFFFF).to_bytes(2, "big")
+    return bytes(frame)
+
+
+class Slots:
+    """The slots' counters and times."""
+
+    def __init__(self, slots: Sequence[Slot | None]) -> None:
+        self.sequence = [0] * golden.SLOTS
+        """Sequence # that each slot's counter had last; 0: none."""
+        self._slots = list(slots)
+        self._since: list[tuple[int, int] | None] = [None] * golden.SLOTS
+        self._stopped = [False] * golden.SLOTS
+        self._resigns: deque[Due] = deque()
+
+    def configure(self, slots: Sequence[Slot | None], now_us: int, running: bool) -> None:
+        """Take new entries. One that changed, or that the watchdog stopped, starts anew."""
+        for index, slot in enumerate(slots):
+            if slot != self._slots[index] or self._stopped[index]:
+                self._slots[index] = slot
+                self._stopped[index] = False
+                self._start(index, now_us, running)
+
+    def run(self, now_us: int, running: bool) -> None:
+        """The lease begins or ends."""
+        for index in range(golden.SLOTS):
+            self._start(index, now_us, running)
+
+    def stop(self) -> None:
+        """The watchdog fired: nothing periodic until a slot is written again."""
+        self._stopped = [slot is not None and not slot.resign for slot in self._slots]
+        self._since = [None] * golden.SLOTS
+
+    def _start(self, index: int, now_us: int, running: bool) -> None:
+        slot = self._slots[index]
+        runs = slot is not None and not slot.resign and running and not self._stopped[index]
+        self._since[index] = (now_us, now_us + slot.period_us) if slot and runs else None
+
+    @property
+    def has_resigns(self) -> bool:
+        """Whether the watchdog has something to send."""
+        return any(slot is not None and slot.resign for slot in self._slots)
+
+    def resign(self, fired_us: int) -> None:
+        """Plan the three rounds of resigns; they take their Sequence # now, in order."""
+        for round_ in range(golden.RESIGN_TIMES):
+            start = fired_us + round_ * golden.RESIGN_SPACING_US
+            for index, slot in enumerate(self._slots):
+                if slot is not None and slot.resign:
+                    octets = self._next_octets(index, slot)
+                    self._count(index, slot)
+                    end = start + golden.RESIGN_LATENCY_US
+                    self._resigns.append(Due(index, octets, start, end))
+
+    def due(self) -> list[Due]:
+        """What may come next: the resigns in order, then each running slot by index."""
+        periodic = [
+            Due(index, self._next_octets(index, slot), *since)
+            for index, (slot, since) in enumerate(zip(self._slots, self._since, strict=True))
+            if slot is not None and since is not None
+        ]
+        return [*self._resigns, *periodic]
+
+    def sent(self, octets: bytes, at_us: int, delay_us: int = 0) -> Due | None:
+        """Take note of a frame without FCS that left; the slot's entry, None if it was not due.
+
+        `delay_us`: the longest time that a frame on the wire may have held it up.
+        """
+        for due in self._expected():
+            on_time = due.earliest_us - delay_us <= at_us <= due.latest_us + delay_us
+            if due.octets == octets and on_time:
+                self._note(due, at_us)
+                return due
+        return None
+
+    def _expected(self) -> list[Due]:
+        """Due frames without the resigns behind the first, which keep their order."""
+        due, resigns = self.due(), len(self._resigns)
+        return due[:1] + due[resigns:] if resigns else due
+
+    def _note(self, due: Due, at_us: int) -> None:
+        slot = self._slots[due.slot]
+        if self._resigns and due is self._resigns[0]:
+            self._resigns.popleft()
+        elif slot is not None:
+            self._count(due.slot, slot)
+            jitter = slot.period_us * slot.jitter_percent // 100
+            latest = at_us + slot.period_us
+            self._since[due.slot] = (latest - jitter, latest)
+
+    def _counter(self, index: int, slot: Slot) -> int:
+        return index if slot.sequence_slot is None else slot.sequence_slot
+
+    def _next_octets(self, index: int, slot: Slot) -> bytes:
+        return patched(slot, step(self.sequence[self._counter(index, slot)]))
+
+    def _count(self, index: int, slot: Slot) -> None:
+        counter = self._counter(index, slot)
+        self.sequence[counter] = step(self.sequence[counter])
