@@ -66,10 +66,19 @@ def chain(rng: random.Random) -> bytes:
     return bytes(fixed + body) + rng.randbytes(rng.choice((0, 3, 8, 19)))
 
 
+def full_chain(last: int, padding: int) -> bytes:
+    """Exactly 256 octets of extension headers, the last of which announces `last`, then padding."""
+    first = bytes((60, 15)) + bytes(126)
+    second = bytes((last, 15)) + bytes(126)
+    fixed = bytes((0x60, 0, 0, 0, 1, 0, 60, 255)) + bytes(32)
+    return fixed + first + second + bytes(padding)
+
+
 @pytest.mark.parametrize("pause", [0.0, 0.3])
 def test_the_walk_ends_where_its_twin_does(pause: float) -> None:
     rng = random.Random(20260114)
-    frames = [chain(rng) for _ in range(1500)]
+    frames = [full_chain(last, padding) for last in (60, 135, 59) for padding in (0, 8)]
+    frames += [chain(rng) for _ in range(1000)]
     want = [walked(frame) for frame in frames]
     dut, got = Walk(), list[Found]()
 
