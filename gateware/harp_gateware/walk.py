@@ -152,6 +152,7 @@ class Walk(wiring.Component):
         self._then = Signal(KIND)
         self._end = Signal(POSITION)
         self._inside = Signal()
+        self._beyond = Signal()
         self._bad = Signal()
         self._count = Signal(range(MAX_EXTENSION_HEADERS + 2))
         self._room = Signal(13)
@@ -175,6 +176,7 @@ class Walk(wiring.Component):
                 self._then.eq(self._after),
                 self._end.eq(Mux(place.word.first, 0, place.position + self._more)),
                 self._inside.eq(place.position < self._room),
+                self._beyond.eq(place.position >= MAX_WORDS),
             ]
             with m.If(place.word.first):
                 m.d.sync += [
@@ -199,7 +201,9 @@ class Walk(wiring.Component):
             kind.eq(self._kind),
             then.eq(self._then),
             long.eq(
-                (self._count > MAX_EXTENSION_HEADERS) | (self._inside & (self._end >= MAX_WORDS))
+                (self._count > MAX_EXTENSION_HEADERS)
+                | self._beyond
+                | (self._inside & (self._end >= MAX_WORDS))
             ),
             # One more header would be too many: it need not be there to be seen.
             full.eq((self._count == MAX_EXTENSION_HEADERS) | (self._end == MAX_WORDS - 1)),
