@@ -13,6 +13,7 @@ from typing import TypeAlias
 from harp.tables import options as option_table
 from harp.tables.codepoints import DEFAULT_CODE_POINTS, CodePoints
 from harp.tables.harp_types import FIXED_OCTETS, HarpType
+from harp.tables.layouts import HARP_FIELDS
 from harp.tables.mh import HARP_MH, MAX_MH_OCTETS, NO_NEXT_HEADER, RFC_MH_TYPES, MhType
 from harp.tables.reasons import Reason
 from harp.wire import messages as msg
@@ -23,11 +24,9 @@ from harp.wire.fixed import Fixed
 from harp.wire.mandatory import check_options
 from harp.wire.options import OptionCodec, padding
 
-_HARP_NAMES = (
-    *("type", "group", "sequence", "status", "flags"),
-    *("preference", "lifetime_s", "interval_ms", "index"),
+_HARP = Fixed(
+    "".join(field.item for field in HARP_FIELDS), tuple(field.name for field in HARP_FIELDS)
 )
-_HARP = Fixed("BBHBBHHHH", _HARP_NAMES)
 _UPDATE = Fixed("HHH", ("sequence", "flags", "lifetime_s"), "lifetime_s")
 _ACKNOWLEDGEMENT = Fixed("BBHH", ("status", "flags", "sequence", "lifetime_s"), "lifetime_s")
 _ERROR = Fixed("Bx16s", ("status", "home_address"))

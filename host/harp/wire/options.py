@@ -1,6 +1,6 @@
 """Mobility options: octets to dataclasses and back.
 
-Ref: RFC 6275 §6.2; harp.md §2 (padding, alignment), §2.2, §2.3; layouts: `harp.wire.messages`
+Ref: RFC 6275 §6.2; harp.md §2 (padding, alignment), §2.2, §2.3; layouts: `harp.tables.layouts`
 
 Each option is a fixed head and perhaps a tail of octets (its last field). Parsing raises `Fault`
 with `bad_option`, building ValueError; neither leaves the codec unexplained.
@@ -9,11 +9,12 @@ with `bad_option`, building ValueError; neither leaves the codec unexplained.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from harp.tables import options as table
 from harp.tables.codepoints import CodePoints
+from harp.tables.layouts import OPTION_LAYOUTS, OptionLayout
 from harp.tables.options import Alignment, OptionInfo
 from harp.tables.reasons import Reason
 from harp.wire import messages as msg
@@ -23,45 +24,42 @@ from harp.wire.fixed import Fixed, range_error
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How one option class lies on the wire."""
+    """One option class and how it lies on the wire."""
 
-    info: OptionInfo
     cls: type[Any]
     """The option's dataclass; its fields are those of the head, then the tail."""
-    head: str
-    """Items of `Fixed`."""
-    tail: bool = False
-    """The last field takes the octets after the head."""
-    in_units_of_4_s: str = ""
-    """Field that travels in units of 4 s."""
+    wire: OptionLayout
+
+    @property
+    def info(self) -> OptionInfo:
+        """Its row of the option table."""
+        return self.wire.info
 
 
-BINDING_CACHE_HEAD = "16s16sHHHxx"
+_CLASSES: dict[OptionInfo, type[Any]] = {
+    table.REFRESH_ADVICE: msg.RefreshAdvice,
+    table.ALTERNATE_CARE_OF: msg.AlternateCareOf,
+    table.NONCE_INDICES: msg.NonceIndices,
+    table.BINDING_AUTH_DATA: msg.BindingAuthData,
+    table.MOBILE_NETWORK_PREFIX: msg.MobileNetworkPrefix,
+    table.LINK_LAYER_ADDRESS: msg.LinkLayerAddress,
+    table.MN_IDENTIFIER: msg.MnIdentifier,
+    table.AUTHENTICATION: msg.Authentication,
+    table.REPLAY_PROTECTION: msg.ReplayProtection,
+    table.VENDOR: msg.Vendor,
+    table.RESTART_COUNTER: msg.RestartCounter,
+    table.IP_ADDRESS: msg.IpAddress,
+    table.BINDING_IDENTIFIER: msg.BindingIdentifier,
+    table.BINDING_CACHE: msg.BindingCache,
+    table.DETECTION: msg.Detection,
+    table.AAA: msg.Aaa,
+    table.CACHE_DIGEST: msg.CacheDigest,
+    table.SYNC_POSITION: msg.SyncPosition,
+    table.CONFIGURATION: msg.Configuration,
+}
+LAYOUTS: tuple[Layout, ...] = tuple(Layout(_CLASSES[row.info], row) for row in OPTION_LAYOUTS)
+BINDING_CACHE_HEAD = next(row.head for row in OPTION_LAYOUTS if row.info is table.BINDING_CACHE)
 """Home address, care-of address, flags, sequence, lifetime (harp.md §2.2)."""
-
-LAYOUTS: tuple[Layout, ...] = (
-    Layout(table.REFRESH_ADVICE, msg.RefreshAdvice, "H", in_units_of_4_s="interval_s"),
-    Layout(table.ALTERNATE_CARE_OF, msg.AlternateCareOf, "16s"),
-    Layout(table.NONCE_INDICES, msg.NonceIndices, "HH"),
-    Layout(table.BINDING_AUTH_DATA, msg.BindingAuthData, "", tail=True),
-    Layout(table.MOBILE_NETWORK_PREFIX, msg.MobileNetworkPrefix, "xB16s"),
-    Layout(table.LINK_LAYER_ADDRESS, msg.LinkLayerAddress, "B", tail=True),
-    Layout(table.MN_IDENTIFIER, msg.MnIdentifier, "B", tail=True),
-    Layout(table.AUTHENTICATION, msg.Authentication, "BI", tail=True),
-    Layout(table.REPLAY_PROTECTION, msg.ReplayProtection, "Q"),
-    Layout(table.VENDOR, msg.Vendor, "IB", tail=True),
-    Layout(table.RESTART_COUNTER, msg.RestartCounter, "I"),
-    Layout(table.IP_ADDRESS, msg.IpAddress, "BB16s"),
-    Layout(table.BINDING_IDENTIFIER, msg.BindingIdentifier, "HBB", tail=True),
-    Layout(
-        table.BINDING_CACHE, msg.BindingCache, BINDING_CACHE_HEAD, in_units_of_4_s="lifetime_s"
-    ),
-    Layout(table.DETECTION, msg.Detection, "IBx"),
-    Layout(table.AAA, msg.Aaa, "", tail=True),
-    Layout(table.CACHE_DIGEST, msg.CacheDigest, "IQ"),
-    Layout(table.SYNC_POSITION, msg.SyncPosition, "II"),
-    Layout(table.CONFIGURATION, msg.Configuration, "8s"),
-)
 
 
 class OptionCodec:
@@ -151,13 +149,11 @@ class _Option:
         self.layout = layout
         info = layout.info
         self.number = info.type_under(code_points)
-        names = tuple(field.name for field in fields(layout.cls))
-        self._tail = names[-1] if layout.tail else ""
-        self._head = Fixed(layout.head, self._head_names(names), layout.in_units_of_4_s)
+        names = tuple(field.name for field in layout.wire.fields if field.name)
+        self._tail = names[-1] if layout.wire.tail else ""
+        head = names[:-1] if self._tail else names
+        self._head = Fixed(layout.wire.head, head, layout.wire.scaled)
         self._lengths = frozenset(info.lengths)
-
-    def _head_names(self, names: tuple[str, ...]) -> tuple[str, ...]:
-        return names[:-1] if self._tail else names
 
     def parse(self, data: bytes, at: int) -> msg.Option:
         """The option in `data`, which stood at octet `at`; raises Fault."""
@@ -219,9 +215,6 @@ class _IpAddress(_Option):
             msg.AddressKind.CARE_OF: code_points.address_care_of,
         }
         self._kinds = {code: kind for kind, code in self._codes.items()}
-
-    def _head_names(self, names: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(field.name for field in fields(_RawIpAddress))
 
     def _make(self, values: list[Any], at: int) -> msg.Option:
         code, prefix_length, address = values
