@@ -115,6 +115,8 @@ class LinkConfig:
     """Name of the interface."""
     multicast: bool = True
     """HELLOs are multicast here; else one unicast to each member (harp.md §4)."""
+    slots: bool = False
+    """An offload may send our multicast HELLOs here: it wants `HelloTemplate` (offload.md §4)."""
 
     def __post_init__(self) -> None:
         _require(bool(self.name), "link.name", self.name, "give the interface's name")
@@ -217,6 +219,19 @@ class HomeAgentConfig:
     """RFC 4285 MN-HA keys by home address."""
     mn_auth: bool = False
     """Demand the MN-HA option (RFC 4285); else MN-HA protection is ESP, outside the engine."""
+    mn_timestamps: bool = False
+    """Demand timestamps beside the MN-HA option (RFC 4285 §6)."""
+    mn_clock_window_us: int = 7 * c.US_PER_S
+    """How far a mobile node's timestamp may be off (RFC 4285 §5.1), µs."""
+    key_mobility: bool = False
+    """IKE follows mobile nodes: the K flag is granted (RFC 6275 §10.3.1)."""
+    multiple_care_of: bool = True
+    """Binding Identifiers are served (RFC 5648)."""
+    bulk_registration: bool = True
+    """Several Binding Identifiers in one Binding Update are served (RFC 5648 §5.3)."""
+    refresh_margin_s: int = 30
+    """A Binding Refresh Request leaves so long before the end of a binding that was granted at
+    least four times as much, seconds; 0: never."""
     max_bindings: int = 1_000_000
     """More are refused with status 130 (insufficient resources)."""
 
@@ -232,6 +247,13 @@ class HomeAgentConfig:
             "min_refresh_s",
             self.min_refresh_s,
             "a multiple of 4, 0 for none",
+        )
+        _require(self.refresh_margin_s >= 0, "refresh_margin_s", self.refresh_margin_s, "at least 0")
+        _require(
+            self.mn_clock_window_us > 3 * c.US_PER_S,
+            "mn_clock_window_us",
+            self.mn_clock_window_us,
+            "above 3 s (RFC 4285 §5.1)",
         )
         _require(self.dad_timeout_us > 0, "dad_timeout_us", self.dad_timeout_us, "above 0 µs")
         _require(self.max_bindings > 0, "max_bindings", self.max_bindings, "above 0")
@@ -446,6 +468,14 @@ class GroupConfig:
     def peers(self) -> tuple[MemberConfig, ...]:
         """All members but this one."""
         return tuple(m for i, m in enumerate(self.members) if i != self.self_index)
+
+    def multicast_on(self, link: int) -> bool:
+        """Whether HELLOs are multicast on a link (by its index).
+
+        harp.md §7: under IPsec "multicast HELLO cannot run in that ESP: it then goes unicast, or
+        carries the authentication option"."""
+        protected = self.protection.security is not Security.IPSEC or bool(self.protection.keys)
+        return self.links[link].multicast and protected
 
     @property
     def detection_us(self) -> int:

@@ -103,7 +103,7 @@ class BaStatus(IntEnum):
     """Status of a Binding Acknowledgement; 128 and above reject the Binding Update.
 
     Ref: RFC 6275 §6.1.8; RFC 3963 §4.2 (140 to 143); RFC 4285 §6 (144 to 146);
-         RFC 5648 §4.4 (4, 5, 164 to 168)
+         RFC 5648 §4.4 (4, 5, 164 to 169)
     """
 
     ACCEPTED = 0
@@ -134,6 +134,8 @@ class BaStatus(IntEnum):
     MCOA_PROHIBITED = 166
     MCOA_UNKNOWN_COA = 167
     MCOA_BULK_REGISTRATION_PROHIBITED = 168
+    MCOA_HOME_AND_FOREIGN_PROHIBITED = 169
+    INVALID_CARE_OF_ADDRESS = 174
 
 
 class BeStatus(IntEnum):
