@@ -1,0 +1,117 @@
+"""`harp-lab`: the laboratory's command line."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from harp.lab.virtual.generate import generate
+from harp.lab.virtual.scenario import Scenario, seconds
+from harp.lab.virtual.shrink import shrink
+from harp.lab.virtual.sweep import Tally, sweep
+from harp.lab.virtual.world import World
+
+SHRUNK = 3
+"""Failing scenarios that a sweep shrinks and shows."""
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Laboratory of HARP Offload: scenarios, sweeps, benchmarks."""
+
+
+@main.command("sweep", epilog="Example: harp-lab sweep --scenarios 3000 --seed 1 --jobs 2 --json")
+@click.option("--scenarios", type=click.IntRange(1), default=1000, show_default=True, metavar="N")
+@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, metavar="S")
+@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, metavar="J")
+@click.option("--dask", metavar="ADDRESS", help="Scheduler of a Dask cluster to run on.")
+@click.option(
+    "--replay",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Run this one scenario (`-`: none) and tell what happens in it.",
+)
+@click.option("--shrink/--no-shrink", "do_shrink", default=True, help="Shorten what fails.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object as the last line.")
+def sweep_command(
+    scenarios: int,
+    seed: int,
+    jobs: int,
+    dask: str | None,
+    replay: Path | None,
+    do_shrink: bool,
+    as_json: bool,
+) -> None:
+    """Run N random scenarios of engines and mobile nodes on a virtual network.
+
+    The scenarios are those of the seeds S to S + N - 1; the same seed is the same scenario. Every
+    invariant is checked after every step. A failing scenario is shrunk to a short script, which
+    --replay runs. Exit status: 0 no violation, 1 a violation, 2 wrong usage.
+    """
+    errors = Console(stderr=True)
+    if replay is not None:
+        tally = _replay(replay, errors)
+    else:
+        tally = _sweep(scenarios, seed, jobs, dask, errors)
+        if do_shrink:
+            _show(tally, errors)
+    summary = tally.summary()
+    if as_json:
+        click.echo(json.dumps(summary))
+    else:
+        times = " ".join(f"{name} {ms:.0f}" for name, ms in summary["takeover_ms"].items())
+        click.echo(
+            f"{tally.scenarios} scenarios, {tally.simulated_s} s simulated, "
+            f"{len(tally.failures)} violations; takeover ms: {times or 'none'}"
+        )
+    sys.exit(1 if tally.failures else 0)
+
+
+def _sweep(scenarios: int, seed: int, jobs: int, dask: str | None, errors: Console) -> Tally:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=errors, transient=not errors.is_terminal) as bar:
+        task = bar.add_task("scenarios", total=scenarios)
+
+        def told(tally: Tally) -> None:
+            found = len(tally.failures)
+            bar.update(task, completed=tally.scenarios, description=f"{found} violations")
+
+        try:
+            return sweep(scenarios, seed, jobs, dask, told)
+        except ModuleNotFoundError as problem:
+            raise click.UsageError(f"--dask: {problem}; install harp-offload[cluster]") from problem
+        except OSError as problem:
+            raise click.UsageError(f"--dask {dask}: {problem}") from problem
+
+
+def _replay(path: Path, errors: Console) -> Tally:
+    try:
+        scenario = Scenario.parse(path.read_text("utf-8"))
+        world = World(scenario, tell=lambda now, text: errors.out(f"{seconds(now):>10} {text}"))
+        outcome = world.run()
+    except (ValueError, KeyError) as problem:
+        raise click.UsageError(f"{path}: {problem}") from problem
+    tally = Tally()
+    tally.add(outcome)
+    return tally
+
+
+def _show(tally: Tally, errors: Console) -> None:
+    """The first failing scenarios, shortened, as scripts for --replay."""
+    for failure in tally.failures[:SHRUNK]:
+        errors.out(f"\n# seed {failure.seed}: {failure.invariant}: {failure.text}")
+        errors.out(str(shrink(generate(failure.seed))))
+
+
+if __name__ == "__main__":
+    main()

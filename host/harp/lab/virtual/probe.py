@@ -1,0 +1,105 @@
+"""What invariants may see of an engine: the same few questions to every engine under test.
+
+The real engine is looked into through `EngineProbe`; the tests of the invariants bring engines of
+their own, simple or wrong on purpose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from random import Random
+from typing import NamedTuple, Protocol, TypeAlias
+
+from harp.engine.config import EngineConfig
+from harp.engine.effects import Effect, Role
+from harp.engine.engine import Engine
+from harp.engine.events import Event
+from harp.lab.virtual.settings import GROUP
+from harp.wire.messages import SyncPosition
+
+
+class Held(NamedTuple):
+    """What a store holds for a home address."""
+
+    care_of: bytes
+    sequence: int
+
+
+class Runs(Protocol):
+    """The engine's own interface (`harp.engine.engine.Engine`)."""
+
+    def restore(self, group: int, records: Iterable[bytes]) -> None:
+        """Takes the journal's records."""
+
+    def start(self, now: int) -> list[Effect]:
+        """Begins."""
+
+    def receive(self, event: Event, now: int) -> list[Effect]:
+        """One event."""
+
+    def expire(self, now: int) -> list[Effect]:
+        """What is due."""
+
+    @property
+    def deadline(self) -> int | None:
+        """When `expire` is due."""
+
+
+class Probe(Protocol):
+    """Questions about one running member."""
+
+    @property
+    def role(self) -> Role:
+        """Its role."""
+
+    @property
+    def held(self) -> bool:
+        """Whether an operator keeps it from taking over."""
+
+    @property
+    def synchronised(self) -> bool:
+        """The S flag."""
+
+    @property
+    def position(self) -> SyncPosition:
+        """Last log position applied, or written by the active."""
+
+    @property
+    def following(self) -> bytes | None:
+        """Identity of the active whose log it applies."""
+
+    @property
+    def settled(self) -> bool:
+        """Whether the store is exactly what stands at `position`."""
+
+    @property
+    def unprotected(self) -> int:
+        """Successes counted `unprotected` so far."""
+
+    def digest(self) -> tuple[int, int]:
+        """Count and hash of the live bindings (harp.md §2.3)."""
+
+    def holds(self, home_address: bytes) -> Held | None:
+        """The binding of a home address."""
+
+
+Maker: TypeAlias = Callable[[EngineConfig, Random, int], tuple[Runs, Probe]]
+"""Makes an engine (configuration, chance, clock offset in µs) and the probe that looks into it."""
+
+
+class EngineProbe:
+    """Looks into the real engine."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._group = engine.groups[GROUP]
+
+    @property
+    def role(self) -> Role:
+        """See `Probe`."""
+        return self._group.role
+
+
+def make_engine(config: EngineConfig, rng: Random, clock_offset_us: int) -> tuple[Runs, Probe]:
+    """The real engine (`Maker`)."""
+    engine = Engine(config, rng, clock_offset_us)
+    return engine, EngineProbe(engine)
