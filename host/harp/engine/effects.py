@@ -238,6 +238,8 @@ class HelloKind(Enum):
     """R set: the answers are wanted."""
     DIGEST = "digest"
     """Sync Position and Cache Digest."""
+    GOODBYE = "goodbye"
+    """HA Lifetime 0: this member leaves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,6 +250,10 @@ class HelloWanted:
     """What for."""
     peer: bytes | None = None
     """Unicast to this member; None: to all."""
+    link: int | None = None
+    """Index of the one link to use; None: all."""
+    times: int = 1
+    """How often, a moment apart: a news that must not be lost (harp.md §5, §9)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,7 +296,19 @@ class BindingMoved:
     """Whose binding the other home agent has now."""
 
 
-PartEffect: TypeAlias = HelloWanted | SendHarp | SubmitChanges | ChangesDurable | BindingMoved
+@dataclass(frozen=True, slots=True)
+class CacheChanged:
+    """Between the parts: the log, a full sync or a merge changed the store; routes follow it."""
+
+    keys: tuple[tuple[bytes, int], ...]
+    """(home address, BID or 0) of each entry that changed; it may be gone."""
+    block: bytes = b""
+    """Packed plain bindings (`wire.bulk`) that a stream carried; without BID."""
+
+
+PartEffect: TypeAlias = (
+    HelloWanted | SendHarp | SubmitChanges | ChangesDurable | BindingMoved | CacheChanged
+)
 """Never leaves the engine."""
 
 Effect: TypeAlias = (

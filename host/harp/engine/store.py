@@ -156,6 +156,23 @@ class BindingStore(BindingTable):
             slot += 1
         return Chunk(bulk.pack(records), others, slot, slot >= end)
 
+    def restamp(self, home_address: bytes, old: SyncPosition, new: SyncPosition) -> None:
+        """What changed of a home address at `old` changed at `new`: its change fell into a later
+        log message than the one it was applied for."""
+        was, at, c = pack_position(old), pack_position(new), self._columns
+        for bid in (NO_BID, *self._bids.get(home_address, ())):
+            slot = self._index.get(index_key(home_address, bid), NIL)
+            if slot and c.position[slot] == was:
+                c.position[slot] = at
+
+    def spare_after(self, position: SyncPosition) -> None:
+        """A full sync taken at `position` begins late: what the log changed since wins too."""
+        assert self._marks is not None
+        at = pack_position(position)
+        for slot, changed in enumerate(self._columns.position[: len(self._marks)]):
+            if changed > at and self._columns.state[slot] != FREE:
+                self._marks[slot] = _LOGGED
+
     def begin_sync(self) -> None:
         """A full sync begins: from now on notes what the stream and the log mention."""
         self._marks = bytearray(self._columns.end)
