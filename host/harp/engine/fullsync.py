@@ -1,0 +1,189 @@
+"""SS-REQ and the stream that answers it, from the asker's side.
+
+Ref: harp.md §2.1 (SS-REQ, SS-REP, SS-ACK), §6 (full sync), §8 (backoff)
+
+An `Exchange` knows which messages of the answer have come and whether it is complete; what is in
+them its owner applies: a full sync (`replica`) or the state of a member ahead (`reconcile`).
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from harp.engine.config import UNSPECIFIED, GroupConfig
+from harp.engine.effects import Effect, SendHarp
+from harp.tables.constants import BACKOFF_FACTOR
+from harp.tables.harp_types import SEQUENCE_MODULUS, STATUS_REFUSED, HarpFlag, HarpType, Status
+from harp.wire.messages import AddressKind, Harp, IpAddress, Option, Options, SyncPosition
+
+AHEAD_MESSAGES = 4_096
+"""Messages of an answer beyond the oldest missing one that are taken: bounds what is noted."""
+
+ALL: Options = (IpAddress(AddressKind.HOME, UNSPECIFIED),)
+"""harp.md §2.1: "`::` = all"."""
+
+
+def all_since(base: SyncPosition) -> Options:
+    """Asks for all that changed after `base`."""
+    return (*ALL, base)
+
+
+def single(home_addresses: list[bytes]) -> Options:
+    """Asks for some home addresses."""
+    return tuple(IpAddress(AddressKind.HOME, address) for address in home_addresses)
+
+
+def find_position(message: Harp) -> SyncPosition | None:
+    """The Sync Position of a message."""
+    for option in message.options:
+        if type(option) is SyncPosition:
+            return option
+    return None
+
+
+def index_of(serial: int) -> int:
+    """Index of the `serial`-th message of an answer: harp.md §2.1, "from 1, after 65535 comes 1"."""
+    return (serial - 1) % SEQUENCE_MODULUS + 1
+
+
+def serial_of(index: int, oldest: int) -> int:
+    """The first serial from `oldest` on that has this Index."""
+    return oldest + (index - index_of(oldest)) % SEQUENCE_MODULUS
+
+
+class Phase(Enum):
+    """Where an exchange is."""
+
+    ASKED = "asked"
+    """Nothing of the answer came yet."""
+    STREAMING = "streaming"
+    """Some did."""
+    COMPLETE = "complete"
+    """harp.md §2.1: "when every Index up to the one without M has arrived"."""
+    REFUSED = "refused"
+    """Status 128 or more: nothing is applied."""
+    FAILED = "failed"
+    """No answer, or it broke off."""
+
+
+class Arrival(Enum):
+    """What a message of the answer is."""
+
+    NEW = "new"
+    """Apply and acknowledge it."""
+    AGAIN = "again"
+    """Only acknowledge it."""
+    USELESS = "useless"
+    """Do neither: it comes again when it can be used."""
+
+
+class Exchange:
+    """One SS-REQ to one member, until its answer is complete or given up."""
+
+    def __init__(
+        self, config: GroupConfig, peer: bytes, sequence: int, options: Options, now: int
+    ) -> None:
+        self.peer = peer
+        self.sequence = sequence
+        """Names the exchange."""
+        self.phase = Phase.ASKED
+        self.position: SyncPosition | None = None
+        """Where the request was taken, from the first message."""
+        self.status = int(Status.SUCCESS)
+        """Of a refusal."""
+        self._config = config
+        self._options = options
+        self._end = now + config.sync.sync_timeout_us
+        self._heard = now
+        self._wait = config.sync.ss_req_timer_us
+        self._due = now + self._wait
+        self._oldest = 1
+        """Serial of the oldest message that is missing."""
+        self._beyond: set[int] = set()
+        """Serials behind it that came."""
+        self._last: int | None = None
+        """Serial of the message without M."""
+
+    def ask(self) -> Effect:
+        """The SS-REQ; the same again when repeated."""
+        message = Harp(
+            HarpType.SS_REQ, self._config.group, self.sequence, options=self._options
+        )
+        return SendHarp(self.peer, message)
+
+    @property
+    def ended(self) -> bool:
+        """Nothing more is expected."""
+        return self.phase not in (Phase.ASKED, Phase.STREAMING)
+
+    def arrived(self, message: Harp, now: int) -> Arrival:
+        """Judges an SS-REP with this exchange's number."""
+        if message.status >= STATUS_REFUSED:
+            if self.phase is Phase.ASKED:
+                self.phase, self.status = Phase.REFUSED, message.status
+            return Arrival.USELESS
+        position = find_position(message)
+        if position is not None and self.position not in (None, position):
+            self.phase = Phase.FAILED  # another answer under the same number
+            return Arrival.USELESS
+        serial = serial_of(message.index, self._oldest)
+        if serial - self._oldest >= AHEAD_MESSAGES:
+            return Arrival.AGAIN if self.position else Arrival.USELESS
+        if self.position is None:
+            if serial != 1 or position is None:
+                return Arrival.USELESS
+            self.position, self.phase = position, Phase.STREAMING
+        self._heard, self._wait = now, self._config.sync.ss_req_timer_us
+        self._due = now + self._wait  # harp.md §2.1: "restarts with each SS-REP"
+        if serial in self._beyond:
+            return Arrival.AGAIN
+        self._note(serial, bool(message.flags & HarpFlag.M))
+        return Arrival.NEW
+
+    def _note(self, serial: int, more: bool) -> None:
+        if not more:
+            self._last = serial
+        self._beyond.add(serial)
+        while self._oldest in self._beyond:
+            self._beyond.remove(self._oldest)
+            self._oldest += 1
+        if self._last is not None and self._oldest > self._last:
+            self.phase = Phase.COMPLETE
+
+    @property
+    def deadline(self) -> int | None:
+        """When to repeat or to give up, µs."""
+        return None if self.ended else min(self._due, self._end)
+
+    def expire(self, now: int) -> list[Effect]:
+        """Repeats the SS-REQ; gives up when nothing was heard for HARELIABILITY_TIMEOUT, or at
+        the end of `sync_timeout`."""
+        if self.ended or now < min(self._due, self._end):
+            return []
+        if now >= self._end or now - self._heard >= self._config.reliability_timeout_us:
+            self.phase = Phase.FAILED
+            return []
+        self._wait *= BACKOFF_FACTOR
+        self._due = min(now + self._wait, self._heard + self._config.reliability_timeout_us)
+        return [self.ask()]
+
+
+def acknowledgement(
+    config: GroupConfig, peer: bytes, reply: Harp, status: Status, options: Options
+) -> Effect:
+    """The SS-ACK of an SS-REP (harp.md §2.1: "repeats Sequence # and Index")."""
+    message = Harp(
+        HarpType.SS_ACK,
+        config.group,
+        reply.sequence,
+        status=status,
+        index=reply.index,
+        options=options,
+    )
+    return SendHarp(peer, message)
+
+
+def refused_bindings(home_addresses: list[bytes]) -> Options:
+    """harp.md §2.1: "refused bindings as IP Address"."""
+    options: list[Option] = [IpAddress(AddressKind.HOME, address) for address in home_addresses]
+    return tuple(options)
