@@ -89,6 +89,15 @@ class OptionLayout:
 _V, _T = View, HarpType
 RESERVED = WireField("x")
 
+MH_FIELDS: tuple[WireField, ...] = (
+    WireField("B", "payload_proto", "Payload Proto", "payload_proto"),
+    WireField("B", "header_len", "Header Len", "header_len"),
+    WireField("B", "mh_type", "MH Type", "mh_type"),
+    RESERVED,
+    WireField("H", "checksum", "Checksum", "checksum", _V.HEX),
+)
+"""Of every Mobility Header; Header Len counts 8 octets beyond the first 8 (RFC 6275 §6.1.1)."""
+
 HARP_FIELDS: tuple[WireField, ...] = (
     WireField("B", "type", "Type", "type", _V.HARP_TYPE),
     WireField("B", "group", "Group ID", "group"),
