@@ -15,7 +15,6 @@ from ipaddress import IPv6Address
 from harp.tables.mh import RFC_MH_TYPES
 from harp.tables.options import RFC_OPTIONS
 
-
 _MULTICAST_GROUP = IPv6Address("ff02::114")
 
 

@@ -113,6 +113,7 @@ class BulkCodec:
         """None: not an SS-REP with just one block, for the ordinary parser to judge."""
         if mh[2] != self._codec.code_points.mh_type_harp or mh[6] != HarpType.SS_REP:
             return None
+        head = parse_harp_head(mh)
         options = self._codec.options
         before, at = options.parse_until(mh, FIXED_OCTETS, self._lead[len(_PAD)])
         first = at + RECORD_OCTETS - len(_PAD)
@@ -123,6 +124,6 @@ class BulkCodec:
         outside = before + options.parse(mh, end)
         if any(type(option) in _IN_BINDINGS for option in outside):
             return None
-        message = parse_harp_head(mh, lambda: outside)
+        message = msg.Harp(*(*head, outside))
         check_options(message, has_block=True)
         return BulkReply(message, _PAD + mh[at:end])

@@ -13,8 +13,8 @@ Octets: TypeAlias = bytes | bytearray
 def _sum(source: bytes, destination: bytes, data: Octets, next_header: int) -> int:
     """One's complement sum, 0 standing for 0xFFFF: 2^16 is 1 modulo 65,535, so the sum of the
     16-bit words is the remainder of the whole taken as one integer."""
-    pseudo = source + destination + len(data).to_bytes(4, "big") + next_header.to_bytes(4, "big")
-    return int.from_bytes(pseudo + data + bytes(len(data) % 2), "big") % 0xFFFF
+    octets = source + destination + data + bytes(len(data) % 2)
+    return (int.from_bytes(octets, "big") + len(data) + next_header) % 0xFFFF
 
 
 def checksum(

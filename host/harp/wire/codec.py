@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from harp.tables import options as option_table
 from harp.tables.codepoints import DEFAULT_CODE_POINTS, CodePoints
@@ -21,6 +21,7 @@ from harp.wire.auth import ha_ha_tag
 from harp.wire.checksum import checksum, verifies
 from harp.wire.fault import Fault
 from harp.wire.fixed import Fixed
+from harp.wire.maker import maker
 from harp.wire.mandatory import check_options
 from harp.wire.options import OptionCodec, padding
 
@@ -35,6 +36,9 @@ _HARP_TYPES = {int(row): row for row in HarpType}
 _DATA = 6
 """Octet at which the message data begins: behind the checksum."""
 _CHECKSUM = slice(4, 6)
+_make_harp = maker(msg.Harp)
+_NO_OPTIONS = padding(-FIXED_OCTETS % 8)
+"""What stands behind the fixed part of a HARP message without options."""
 
 Parser: TypeAlias = Callable[[bytes], msg.Message]
 
@@ -99,7 +103,11 @@ class Codec:
         return mh, parser
 
     def _parse_harp(self, mh: bytes) -> msg.Harp:
-        message = parse_harp_head(mh, lambda: self.options.parse(mh, FIXED_OCTETS))
+        head = parse_harp_head(mh)
+        # A HELLO without options is the commonest message of all.
+        bare = mh[FIXED_OCTETS:] == _NO_OPTIONS
+        options = () if bare else self.options.parse(mh, FIXED_OCTETS)
+        message = _make_harp(*head, options)
         check_options(message)
         return message
 
@@ -206,31 +214,19 @@ class Codec:
                 return message.mh_type, message.data, ()
 
 
-def parse_harp_head(mh: bytes, options: Callable[[], msg.Options]) -> msg.Harp:
-    """A HARP message with the options that `options()` parses; raises Fault.
+def parse_harp_head(mh: bytes) -> tuple[Any, ...]:
+    """The fixed part of a HARP message: the fields of `Harp` in order, but the options. Raises
+    Fault.
 
-    harp.md §3 rule 7: Type, then Sequence #, then options.
+    harp.md §3 rule 7: Type, then Sequence #; the options come after.
     """
-    kind, group, sequence, status, flags, preference, lifetime_s, interval_ms, index = _HARP.unpack(
-        mh, _DATA
-    )
+    kind, group, sequence, *others = _HARP.unpack(mh, _DATA)
     harp_type = _HARP_TYPES.get(kind)
     if harp_type is None:
         raise Fault(Reason.UNKNOWN_HARP_TYPE, f"HARP Type {kind}")
-    if sequence == 0:
+    if not sequence:
         raise Fault(Reason.BAD_SEQUENCE, "Sequence # is 0")
-    return msg.Harp(
-        harp_type,
-        group,
-        sequence,
-        status,
-        flags,
-        preference,
-        lifetime_s,
-        interval_ms,
-        index,
-        options(),
-    )
+    return harp_type, group, sequence, *others
 
 
 def _parse_other(mh_type: int, mh: bytes) -> msg.OtherMobility:

@@ -34,12 +34,13 @@ class Fixed:
             if item.endswith("s")
         )
 
-    def unpack(self, data: bytes, at: int = 0) -> list[Any]:
+    def unpack(self, data: bytes, at: int = 0) -> tuple[Any, ...]:
         """The fields' values; `data` is long enough."""
-        values = list(self._struct.unpack_from(data, at))
-        if self._scaled is not None:
-            values[self._scaled] *= LIFETIME_UNIT_S
-        return values
+        values = self._struct.unpack_from(data, at)
+        if self._scaled is None:
+            return values
+        scaled = values[self._scaled] * LIFETIME_UNIT_S
+        return (*values[: self._scaled], scaled, *values[self._scaled + 1 :])
 
     def pack(self, owner: object) -> bytes:
         """The octets of `owner`'s attributes; ValueError names one that does not fit."""

@@ -25,12 +25,12 @@ def check_options(message: msg.Harp, has_block: bool = False) -> None:
 
     `has_block`: the message's bindings stand in a block beside it, not among its options.
     """
-    if message.options:
-        _check_digest(message)
     if message.type is HarpType.SS_REP:
         _check_reply(message, has_block)
     elif check := _CHECKS.get(message.type):
         check(message)
+    if message.options:
+        _check_digest(message)
 
 
 def _missing(message: msg.Harp, what: str) -> Fault:

@@ -20,6 +20,7 @@ from harp.tables.reasons import Reason
 from harp.wire import messages as msg
 from harp.wire.fault import Fault
 from harp.wire.fixed import Fixed, range_error
+from harp.wire.maker import maker
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +154,7 @@ class _Option:
         self._tail = names[-1] if layout.wire.tail else ""
         head = names[:-1] if self._tail else names
         self._head = Fixed(layout.wire.head, head, layout.wire.scaled)
+        self._construct = maker(layout.cls)
         self._lengths = frozenset(info.lengths)
 
     def parse(self, data: bytes, at: int) -> msg.Option:
@@ -161,11 +163,11 @@ class _Option:
             raise self._fault(at, f"length {len(data)}")
         values = self._head.unpack(data)
         if self._tail:
-            values.append(data[self._head.octets :])
+            values += (data[self._head.octets :],)
         return self._make(values, at)
 
-    def _make(self, values: list[Any], _at: int) -> msg.Option:
-        option: msg.Option = self.layout.cls(*values)
+    def _make(self, values: tuple[Any, ...], _at: int) -> msg.Option:
+        option: msg.Option = self._construct(*values)
         return option
 
     def _fault(self, at: int, detail: str) -> Fault:
@@ -184,7 +186,7 @@ class _Option:
 class _Prefix(_Option):
     """Mobile Network Prefix: at most 128 bits (RFC 3963 §4.3)."""
 
-    def _make(self, values: list[Any], at: int) -> msg.Option:
+    def _make(self, values: tuple[Any, ...], at: int) -> msg.Option:
         if values[0] > 128:
             raise self._fault(at, f"prefix length {values[0]}")
         return super()._make(values, at)
@@ -216,7 +218,7 @@ class _IpAddress(_Option):
         }
         self._kinds = {code: kind for kind, code in self._codes.items()}
 
-    def _make(self, values: list[Any], at: int) -> msg.Option:
+    def _make(self, values: tuple[Any, ...], at: int) -> msg.Option:
         code, prefix_length, address = values
         if code not in self._kinds:
             return msg.UnknownOption(self.number, bytes((code, prefix_length)) + address)

@@ -1,0 +1,162 @@
+"""`harpctl decode` as a user runs it: output, exit status, one clear line for each mistake."""
+
+import json
+import os
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harp.lab.conversation import HA_A, KEY, KEY_SPI, write_capture
+from harp.tables.codepoints import CodePoints
+from harp.wire.codec import DEFAULT_CODEC, Codec
+
+ROOT = Path(__file__).parents[2]
+VECTORS = json.loads((ROOT / "tests/vectors/harp.json").read_text(encoding="utf-8"))
+ADDRESSES = ("--src", "2001:db8:1::a", "--dst", "ff02::114")
+MULTICAST = CodePoints().multicast_group.packed
+HELLO = "3b020b00851e0007000100a800c8000303e8000001020000"
+
+
+def harpctl(*arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "host")}
+    command = [sys.executable, "-m", "harp.cli.harpctl", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+
+
+def decoded(*arguments: str) -> list[dict[str, object]]:
+    return [json.loads(line) for line in harpctl(*arguments, "--json").stdout.splitlines()]
+
+
+@pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector["name"])
+def test_vectors_through_the_command(vector: dict[str, dict[str, object]]) -> None:
+    arguments = ["--src", vector["src"], "--dst", vector["dst"], vector["mh"]]
+    expect = dict(vector["expect"])
+    auth = expect.pop("auth", None)
+    if auth:
+        arguments += ["--key", f"{auth['spi']}:{auth['key']}"]
+    (record,) = decoded("decode", *arguments)
+    assert {key: record[key] for key in expect} == expect
+
+
+def test_several_messages_one_line_each() -> None:
+    records = decoded("decode", *ADDRESSES, HELLO, "3b02", HELLO)
+    assert [record["valid"] for record in records] == [True, False, True]
+
+
+def test_json_may_stand_before_the_command() -> None:
+    result = harpctl("--json", "decode", *ADDRESSES, HELLO)
+    assert json.loads(result.stdout)["type"] == "HA-HELLO"
+    assert result.returncode == 0
+
+
+def test_for_people() -> None:
+    result = harpctl("decode", *ADDRESSES, HELLO)
+    assert result.stdout == (
+        "HA-HELLO  group 7  seq 1  flags AVS  preference 200  lifetime 3 s  interval 1000 ms\n"
+    )
+
+
+def test_wrong_key_is_auth() -> None:
+    signed = next(vector for vector in VECTORS if vector["name"] == "hello-psk")
+    arguments = ["--src", signed["src"], "--dst", signed["dst"], signed["mh"]]
+    (record,) = decoded("decode", *arguments, "--key", "256:" + "00" * 16)
+    assert (record["valid"], record["reason"]) == (False, "auth")
+    (record,) = decoded("decode", *arguments, "--key", f"257:{signed['expect']['auth']['key']}")
+    assert (record["valid"], record["reason"]) == (False, "auth")
+
+
+def test_capture(tmp_path: Path) -> None:
+    path = tmp_path / "conversation.pcap"
+    frames = write_capture(path, DEFAULT_CODEC)
+    records = decoded("decode", "--pcap", str(path))
+    assert [record["frame"] for record in records] == list(range(1, frames + 1))
+    reasons = [record["reason"] for record in records if not record["valid"]]
+    assert reasons == ["bad_checksum", "truncated"]
+    records = decoded("decode", "--pcap", str(path), "--key", f"{KEY_SPI}:{KEY.hex()}")
+    assert [record["frame"] for record in records if record.get("authenticated")] == [13]
+
+
+def test_code_points_from_a_file(tmp_path: Path) -> None:
+    settings = _settings(tmp_path, "[code_points]\nmh_type_harp = 200\n")
+    hello = DEFAULT_CODEC.parse(HA_A, MULTICAST, bytes.fromhex(HELLO))
+    moved = Codec(CodePoints(mh_type_harp=200)).build(HA_A, MULTICAST, hello).hex()
+    (record,) = decoded("decode", *ADDRESSES, moved, "--config", settings)
+    assert record["type"] == "HA-HELLO"
+    (record,) = decoded("decode", *ADDRESSES, moved)
+    assert record["reason"] == "unknown_type"
+
+
+def _truncated(tmp_path: Path) -> str:
+    path = tmp_path / "cut.pcap"
+    write_capture(path, DEFAULT_CODEC)
+    path.write_bytes(path.read_bytes()[:-5])
+    return str(path)
+
+
+def _other_link(tmp_path: Path) -> str:
+    path = tmp_path / "link.pcap"
+    path.write_bytes(struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 147))
+    return str(path)
+
+
+def _settings(tmp_path: Path, text: str) -> str:
+    path = tmp_path / "harp.toml"
+    path.write_text(text)
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "says"),
+    [
+        (["decode", *ADDRESSES, "zz"], 2, "not hexadecimal"),
+        (["decode", *ADDRESSES, "3b0"], 2, "odd number of digits"),
+        (["decode", HELLO], 2, "needs --src and --dst"),
+        (["decode", "--src", "2001:db8::x", "--dst", "::1", HELLO], 2, "not an IPv6 address"),
+        (["decode"], 2, "either HEX or --pcap"),
+        (["decode", *ADDRESSES, HELLO, "--key", "256:0g"], 2, "SPI:HEX"),
+        (["decode", *ADDRESSES, HELLO, "--key", "255:" + "00" * 16], 2, "at least 256"),
+        (["decode", "--pcap", "/nonexistent"], 1, "No such file"),
+        (["decode", "--pcap", "/"], 1, "Is a directory"),
+        (["decode", "--pcap", __file__], 1, "not a pcap or pcapng capture"),
+        (["decode", "--pcap", _truncated], 1, "ends in the middle of a packet"),
+        (["decode", "--pcap", _other_link], 1, "link type 147"),
+        (["decode", *ADDRESSES, HELLO, "--config", "/nonexistent"], 1, "No such file"),
+        (["bogus"], 2, "bogus"),
+    ],
+)
+def test_mistakes_get_one_line(
+    arguments: list[object], status: int, says: str, tmp_path: Path
+) -> None:
+    made = [argument(tmp_path) if callable(argument) else str(argument) for argument in arguments]
+    result = harpctl(*made)
+    assert result.returncode == status
+    assert says in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[code_points\n", "not TOML"),
+        ("[code_points]\nmh_type_harp = 256\n", "mh_type_harp = 256: not in 0 to 255"),
+        ("[code_points]\nmh_type_harp = 5\n", "already used by Binding Update"),
+        ("[code_points]\noption_aaa = 241\n", "already used by option_binding_cache"),
+        ("[code_points]\nmh_typ = 5\n", "mh_typ: no such code point"),
+        ('[code_points]\nmh_type_harp = "x"\n', "mh_type_harp"),
+        ('[code_points]\nmulticast_group = "2001:db8::1"\n', "not a link-local multicast"),
+    ],
+)
+def test_mistakes_in_settings(text: str, says: str, tmp_path: Path) -> None:
+    result = harpctl("decode", *ADDRESSES, HELLO, "--config", _settings(tmp_path, text))
+    assert result.returncode == 1
+    assert says in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_garbage_is_judged_and_fails() -> None:
+    result = harpctl("decode", *ADDRESSES, "00" * 40)
+    assert result.returncode == 1
+    assert result.stdout.startswith("not valid: bad_checksum")
