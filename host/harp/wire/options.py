@@ -118,7 +118,7 @@ class OptionCodec:
         §2). Raises ValueError naming the field that does not fit."""
         for option in options:
             if isinstance(option, msg.UnknownOption):
-                kind, data, alignment = option.type, option.data, Alignment()
+                kind, data, alignment = option.type, option.data, self._alignment_of(option.type)
             else:
                 codec = self._by_class[type(option)]
                 kind, data, alignment = codec.number, codec.build(option), self._alignment(option)
@@ -127,6 +127,11 @@ class OptionCodec:
             mh += padding((alignment.rest - len(mh)) % alignment.multiple)
             mh += bytes((kind, len(data)))
             mh += data
+
+    def _alignment_of(self, kind: int) -> Alignment:
+        """Of an option type: an IP Address of another Option-Code is unknown, its type is not."""
+        known = self._by_type.get(kind)
+        return known.layout.info.alignment if known else Alignment()
 
     def _alignment(self, option: msg.Option) -> Alignment:
         if isinstance(option, msg.Authentication) and option.subtype == self._auth_subtype:
