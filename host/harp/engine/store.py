@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from harp.engine.columns import FREE, LIVE, NIL, RECORD, RECORD_OCTETS, RICH, TOMBSTONE
+from harp.engine.columns import FREE, LIVE, RECORD, RECORD_OCTETS, RICH, TOMBSTONE
 from harp.engine.entries import MAX_UNITS, NO_BID, UNIT_US, Change, Entry, Key, bid_of
 from harp.engine.table import BindingTable, index_key, pack_position
 from harp.tables.mh import LIFETIME_UNIT_S, BuFlag

@@ -46,7 +46,8 @@ def is_bare(options: Options, bid: int) -> bool:
 class BindingTable:
     """Bindings and tombstones by (home address, BID or none).
 
-    `refresh_margin_us`: `take_due` reports a binding so long before its end; 0: never.
+    `refresh_margin_us`: `take_due` reports a binding so long before its end, once, if it was ever
+    granted at least four times as long; 0: never.
     `tombstone_units`: how long, in units of 4 s, a tombstone stays when the longest lifetime of
     its binding is not known (it came by a full sync).
     """
@@ -127,18 +128,23 @@ class BindingTable:
         One that is over stays, and is reported again a tick later unless the log deleted it.
         """
         due = Due([], [])
-        expires, margin = self._columns.expires, self._refresh_margin_us
         for slot in self._alarms.take_due(now, limit):
-            end = expires[slot]
+            end = self._columns.expires[slot]
+            alarm = self._alarm(slot, end)
             if end <= now:
                 due.over.append(self._key(slot))
                 self._alarms.arm(slot, now + TICK_US)
-            elif end - margin <= now:
+            elif alarm <= now:
                 due.refresh.append(self._key(slot))
                 self._alarms.arm(slot, end)
             else:  # extended meanwhile: an extension leaves the alarm where it was
-                self._alarms.arm(slot, end - margin)
+                self._alarms.arm(slot, alarm)
         return due
+
+    def _alarm(self, slot: int, end: int) -> int:
+        """When to look at the binding in `slot` that ends at `end`."""
+        margin = self._refresh_margin_us
+        return end - margin if self._columns.longest[slot] * UNIT_US >= 4 * margin else end
 
     @property
     def tombstone_deadline(self) -> int | None:
@@ -210,7 +216,7 @@ class BindingTable:
         self, slot: int, record: bytes, options: Options, position: int, expires: int
     ) -> None:
         c, bid = self._columns, int.from_bytes(record[-2:])
-        state, alarm = c.state[slot], expires - self._refresh_margin_us
+        state, alarm = c.state[slot], self._alarm(slot, expires)
         rich = not is_bare(options, bid)
         if not state & LIVE:
             self._count += 1

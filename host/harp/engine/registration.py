@@ -1,0 +1,269 @@
+"""Judges a Binding Update: which status, or which changes of the binding cache.
+
+Ref: RFC 6275 §9.5.1 (validation), §10.3.1 (registration), §10.3.2 (de-registration), §6.1.7
+     (care-of address); RFC 3963 §6.2 (mobile routers); RFC 5648 §6.2 (Binding Identifiers)
+
+Decides only: nothing is changed here. Authentication is judged before (`mnauth`).
+"""
+
+from __future__ import annotations
+
+from harp.engine import multihoming, nemo
+from harp.engine.addresses import is_unicast, is_unicast_routable
+from harp.engine.config import GroupConfig
+from harp.engine.entries import NO_BID, UNIT_US, Change, Entry
+from harp.engine.request import Detect, Discard, Grant, Refuse, Request, Verdict
+from harp.engine.store import BindingStore
+from harp.tables.constants import US_PER_S
+from harp.tables.mh import BaStatus, BuFlag
+from harp.tables.reasons import Reason
+from harp.wire.messages import BindingCache, BindingIdentifier, Options
+from harp.wire.sequence import newer16
+
+MAX_DELETE_BCE_TIMEOUT_US = 10 * US_PER_S
+"""How long a de-registered binding still refuses old Binding Updates (RFC 6275 §10.3.2, §12)."""
+MAX_KEPT_OCTETS = 960
+"""Longest Mobility Header whose options are kept with the binding: an SS-REP with the binding must
+fit the least MTU (RFC 8200 §5)."""
+MAX_CARE_OF_CHAIN = 4
+"""Care-of addresses that are home addresses of further mobile nodes, one behind the other."""
+
+
+def check_form(request: Request) -> Discard | None:
+    """What must be dropped in silence before anything else is looked at.
+
+    RFC 6275 §9.5.1: "Packets carrying Binding Updates that fail to satisfy all of these tests ...
+    MUST be silently discarded."
+    """
+    if not is_unicast(request.source) or not is_unicast(request.destination):
+        # RFC 6275 §9.5.4: source not unicast: "MUST NOT be sent and the Binding Update packet
+        # MUST be silently discarded".
+        return Discard(Reason.UNEXPECTED, "source or destination is not a unicast address")
+    if not is_unicast_routable(request.home_address):
+        # RFC 6275 §9.5.1: "The packet MUST contain a unicast routable home address".
+        return Discard(Reason.UNEXPECTED, "home address is not unicast routable")
+    if request.message.home_registration:
+        # RFC 6275 §9.5.1: with H "the Nonce Indices mobility option MUST NOT be present".
+        if request.has_nonces:
+            return Discard(Reason.BAD_OPTION, "Nonce Indices in a home registration")
+    if not is_unicast_routable(request.care_of_address):
+        # RFC 6275 §6.1.7: "Binding Updates for a care-of address that is not a unicast routable
+        # address MUST be silently discarded."
+        return Discard(Reason.UNEXPECTED, "care-of address is not unicast routable")
+    if not request.deletes and not request.has_home_address_option:
+        # RFC 6275 §10.3.1: "A Home Address destination option MUST be present in the message."
+        return Discard(Reason.BAD_OPTION, "registration without Home Address option")
+    return None
+
+
+class Registrar:
+    """The rules of one group's home agent over its binding store."""
+
+    def __init__(self, config: GroupConfig, store: BindingStore) -> None:
+        self._config = config
+        self._home_agent = config.home_agent
+        self._store = store
+        self._routers = dict(config.home_agent.mobile_prefixes)
+        members = (address for member in config.members for address in member.addresses)
+        self._own = frozenset((*members, config.virtual_address))
+
+    def judge(self, request: Request, now: int, *, unique: bool) -> Verdict:
+        """What becomes of a Binding Update that is authentic and whose form is right.
+
+        `unique`: duplicate address detection of its home address is not needed or has passed.
+        """
+        bids = self._store.bids(request.home_address)
+        refusal = self._validate(request, bids, now) or self._check_home(request)
+        if refusal:
+            return refusal
+        if request.bids:
+            whole = multihoming.check_whole(request, self._store, self._home_agent)
+            if whole:
+                return whole
+        if request.deletes:
+            return self._delete(request, bids)
+        return self._register(request, bids, unique=unique)
+
+    # RFC 6275 §9.5.1
+
+    def _validate(
+        self, request: Request, bids: tuple[int, ...], now: int
+    ) -> Discard | Refuse | None:
+        message = request.message
+        if request.replay_protection is None:
+            # RFC 4285 §7: "The sequence number field ... is not used if this mechanism is used."
+            last = self._newest_sequence(request, bids, now)
+            if last is not None and not newer16(message.sequence, last):
+                # RFC 6275 §9.5.1: "MUST send back a Binding Acknowledgement with status code 135,
+                # and the last accepted sequence number".
+                return Refuse(BaStatus.SEQUENCE_OUT_OF_WINDOW, sequence=last)
+        if message.home_registration:
+            return None
+        if message.flags & BuFlag.MOBILE_ROUTER:
+            # RFC 3963 §6.2: "The Home Registration (H) Flag MUST be set. If it is not, the Home
+            # Agent MUST reject ... with status set to 140."
+            return Refuse(BaStatus.MOBILE_ROUTER_NOT_PERMITTED)
+        if bids:
+            # RFC 6275 §9.5.1: "registration type change disallowed".
+            return Refuse(BaStatus.REGISTRATION_TYPE_CHANGE)
+        return Discard(Reason.UNEXPECTED, "no home registration: no correspondent node here")
+
+    def _newest_sequence(self, request: Request, bids: tuple[int, ...], now: int) -> int | None:
+        """Last Sequence Number accepted for what the Binding Update is about; None: any will do.
+
+        With Binding Identifiers each BID counts by itself: a mobile node's Binding Update List has
+        an entry for each (RFC 5648 §4.1), and their paths reorder.
+        """
+        mine = tuple(option.bid for option in request.bids) or bids
+        newest: int | None = None
+        for bid in {NO_BID, *mine}:
+            entry = self._store.find(request.home_address, bid)
+            if entry and (entry.live or _was_deregistered_lately(entry, now)):
+                if newest is None or newer16(entry.sequence, newest):
+                    newest = entry.sequence
+        return newest
+
+    # RFC 6275 §10.3.1: the tests before anything is done
+
+    def _check_home(self, request: Request) -> Refuse | None:
+        home = request.home_address
+        if not any(prefix.contains(home) for prefix in self._config.home_prefixes):
+            # RFC 6275 §10.3.1: "not an on-link IPv6 address with respect to the home agent's
+            # current Prefix List ... MUST reject the Binding Update".
+            return Refuse(BaStatus.NOT_HOME_SUBNET)
+        if home in self._own:
+            return Refuse(BaStatus.PROHIBITED)
+        if request.kept and len(request.raw) > MAX_KEPT_OCTETS:
+            return Refuse(BaStatus.INSUFFICIENT_RESOURCES)
+        return None
+
+    # RFC 6275 §10.3.2
+
+    def _delete(self, request: Request, bids: tuple[int, ...]) -> Refuse | Grant:
+        if not request.bids:
+            if not bids:
+                # RFC 6275 §10.3.2: "no entry marked as a home registration ... MUST reject ...
+                # Status field is set to 133 (not home agent for this mobile node)".
+                return Refuse(BaStatus.NOT_HOME_AGENT)
+            # RFC 5648 §6.2: without BID "the receiver MUST delete all existing bindings": so a
+            # change without BID means (harp.md §6).
+            return Grant((self._deletion(request, request.care_of_address, ()),), 0)
+        good, answers = multihoming.check_each(request, self._store)
+        changes = tuple(
+            self._deletion(request, care_of, (BindingIdentifier(bid),))
+            for bid, care_of in good.items()
+        )
+        return _answer_each(changes, 0, answers)
+
+    def _deletion(self, request: Request, care_of: bytes, options: Options) -> Change:
+        message = request.message
+        cache = BindingCache(request.home_address, care_of, message.flags, message.sequence, 0)
+        return cache, options
+
+    # RFC 6275 §10.3.1
+
+    def _register(
+        self, request: Request, bids: tuple[int, ...], *, unique: bool
+    ) -> Refuse | Detect | Grant:
+        refusal = self._check_router_flag(request, bids)
+        if refusal:
+            return refusal
+        prefixes = nemo.prefixes(request, self._routers)
+        if isinstance(prefixes, Refuse):
+            return prefixes
+        care_ofs, answers = {NO_BID: request.care_of_address}, request.bids
+        if request.bids:
+            care_ofs, answers = multihoming.check_each(request, self._store)
+        if any(self._leads_back(request.home_address, each) for each in care_ofs.values()):
+            return Refuse(BaStatus.INVALID_CARE_OF_ADDRESS)
+        new = len(care_ofs.keys() - set(bids))
+        if new and len(self._store) + new > self._home_agent.max_bindings:
+            return Refuse(BaStatus.INSUFFICIENT_RESOURCES)
+        if not (unique or bids) and care_ofs:
+            # RFC 6275 §10.3.1: "Unless this home agent already has a binding for the given home
+            # address, the home agent MUST perform Duplicate Address Detection".
+            return Detect()
+        # RFC 6275 §10.3.1: the lifetime "MUST NOT be greater than the Lifetime value specified in
+        # the Binding Update"; local policy may decrease it.
+        lifetime_s = min(request.message.lifetime_s, self._home_agent.max_lifetime_s)
+        changes = self._replaced(request, bids) + tuple(
+            self._registration(request, bid, care_of, prefixes + request.kept, lifetime_s, not at)
+            for at, (bid, care_of) in enumerate(care_ofs.items())
+        )
+        return _answer_each(changes, lifetime_s, answers)
+
+    def _check_router_flag(self, request: Request, bids: tuple[int, ...]) -> Refuse | None:
+        known = self._store.get(request.home_address, bids[0]) if bids else None
+        if known and (known.flags ^ request.message.flags) & BuFlag.MOBILE_ROUTER:
+            # RFC 3963 §6.2: R "set to a value different from that in the existing binding cache
+            # entry ... MUST reject ... 139 (Registration type change disallowed)".
+            return Refuse(BaStatus.REGISTRATION_TYPE_CHANGE)
+        return None
+
+    def _leads_back(self, home: bytes, care_of: bytes) -> bool:
+        """Whether packets for `home` would come back here from its care-of address for ever."""
+        if care_of == home or care_of in self._own:
+            return True
+        for _ in range(MAX_CARE_OF_CHAIN):
+            behind = self._store.get(care_of)
+            if behind is None:
+                return False
+            care_of = behind.care_of_address
+            if care_of == home:
+                return True
+        return True
+
+    def _replaced(self, request: Request, bids: tuple[int, ...]) -> tuple[Change, ...]:
+        """RFC 5648 §6.2: a Binding Update without BID "MUST replace all the existing bindings"."""
+        if request.bids:
+            return ()
+        return tuple(
+            self._deletion(request, request.care_of_address, (BindingIdentifier(bid),))
+            for bid in bids
+            if bid != NO_BID
+        )
+
+    def _registration(
+        self,
+        request: Request,
+        bid: int,
+        care_of: bytes,
+        options: Options,
+        lifetime_s: int,
+        first: bool,
+    ) -> Change:
+        """One binding for the log. Of a bulk registration only the first keeps the O flag: it
+        clears the others away, and where the log cuts a message must not matter."""
+        flags = request.message.flags if first else request.message.flags & ~BuFlag.OVERWRITE
+        cache = BindingCache(
+            request.home_address, care_of, flags, request.message.sequence, lifetime_s
+        )
+        return cache, ((BindingIdentifier(bid), *options) if bid else options)
+
+
+def _was_deregistered_lately(entry: Entry, now: int) -> bool:
+    """RFC 6275 §10.3.2: a delayed Binding Update must not undo a de-registration: "wait for
+    MAX_DELETE_BCE_TIMEOUT ... before removing the Binding Cache entry completely".
+
+    The tombstone of a binding that only expired has no flags: any number will do again.
+    """
+    buried = entry.expires_us - entry.longest_units * UNIT_US
+    return bool(entry.flags) and now < buried + MAX_DELETE_BCE_TIMEOUT_US
+
+
+def _answer_each(
+    changes: tuple[Change, ...], lifetime_s: int, answers: tuple[BindingIdentifier, ...]
+) -> Refuse | Grant:
+    """RFC 5648 §6.2: "If the status value is specific to one of the bindings in the bulk
+    registration, the status value MUST be stored in the Status field in the corresponding Binding
+    Identifier", and the Acknowledgement's "MUST be set to [MCOA NOTCOMPLETE]"."""
+    wrong = {option.status for option in answers if option.status}
+    if not wrong:
+        return Grant(changes, lifetime_s, bids=answers)
+    if changes:
+        return Grant(changes, lifetime_s, BaStatus.MCOA_NOT_COMPLETE, answers)
+    # Nothing was done: a Status below 128 would say otherwise (RFC 6275 §9.5.4).
+    same = wrong.pop() if len(wrong) == 1 else BaStatus.UNSPECIFIED
+    if same == BaStatus.UNSPECIFIED:
+        return Refuse(BaStatus.UNSPECIFIED, bids=answers)
+    return Refuse(BaStatus(same), bids=tuple(BindingIdentifier(o.bid) for o in answers))
