@@ -1,0 +1,44 @@
+# Two commands do all on a fresh machine: `make demo` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+LOCK := .ci/requirements.lock
+STAMP := $(VENV)/.installed
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint verify verify-long bench sim generated lock clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(STAMP): $(LOCK) pyproject.toml
+	@PYTHON=$(PYTHON) .ci/make-venv $(VENV) $(LOCK)
+
+setup: $(STAMP) ## .venv from the lock, system packages through apt
+	@.ci/system-packages
+
+demo: setup ## show what there is: a capture made, decoded and judged
+	@$(BIN)/python -m harp.lab.demo
+
+test: setup ## the test suite (at most 10 minutes on 2 cores)
+	@$(BIN)/pytest -n 2 --dist loadgroup
+
+lint: setup ## ruff and mypy
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+bench: setup ## benchmarks as JSON
+	@$(BIN)/harp-lab bench
+
+generated: setup ## write again what comes from the tables: reference pages, dissector, diagrams
+	@$(BIN)/python -m harp.reference
+
+lock: $(STAMP) ## pin the newest versions that pyproject.toml allows
+	@$(BIN)/python -m pip install --quiet uv
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+		--no-header --no-annotate --all-extras pyproject.toml --output-file $(LOCK)
+
+clean: ## remove what was built, not .venv
+	@rm -rf build
