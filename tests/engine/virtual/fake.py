@@ -40,7 +40,6 @@ class FakeEngine:
         self.role = Role.INIT
         self.held = self.config.hold
         self.synchronised = "never_synchronised" not in flaws
-        self.position = SyncPosition(1, 1)
         self.following: bytes | None = None
         self.settled = True
         self.unprotected = 0
@@ -56,6 +55,10 @@ class FakeEngine:
     @property
     def identity(self) -> bytes:
         return self.config.identity
+
+    @property
+    def position(self) -> SyncPosition:
+        return SyncPosition(1, len(self.store))
 
     def digest(self) -> tuple[int, int]:
         extra = 1 if "digest_differs" in self.flaws and self.role is Role.STANDBY else 0
@@ -78,6 +81,8 @@ class FakeEngine:
 
     def start(self, now: int) -> list[fx.Effect]:
         self._now = self._active_heard = now
+        if "sticks_in_claiming" in self.flaws:
+            return [*self._turn(Role.CLAIMING, "start"), *self._hello(now)]
         return [*self._turn(Role.STANDBY, "start"), *self._hello(now)]
 
     def expire(self, now: int) -> list[fx.Effect]:
@@ -101,6 +106,9 @@ class FakeEngine:
                 self.held = True
             case ev.CommandGiven(command=ev.Command.RELEASE):
                 self.held = False
+            case ev.CommandGiven(command=ev.Command.RESYNC) if "sweeps_all" in self.flaws:
+                for member in self._group.members:
+                    member.store.clear()
             case ev.Fenced(fenced=True) if self.role is Role.ACTIVE:
                 return self._turn(Role.STANDBY, "fenced")
             case ev.StopRequested():
@@ -200,17 +208,21 @@ class FakeEngine:
         effects: list[fx.Effect] = []
         if "asks_for_ever" in self.flaws:
             effects.append(self._request(peer))
+        if "asks_slowly_for_ever" in self.flaws and hello.sequence % 5 == 0:
+            effects.append(self._request(peer))
+        if "leaks_parts" in self.flaws:
+            effects.append(fx.HelloWanted(fx.HelloKind.PLAIN))
         if hello.flags & HarpFlag.A and "deaf_to_actives" not in self.flaws:
             self._active_heard, self.following = now, peer
             mine = (self.config.preference, self.identity)
             if self.role is Role.ACTIVE and (hello.preference, peer) > mine:
                 effects += self._turn(Role.STANDBY, "two actives")
-            if self.role is Role.STANDBY and not self.store:
+            if self.role is Role.STANDBY:
                 self._copy_from(peer)
         return effects
 
     def _copy_from(self, peer: bytes) -> None:
-        if "keeps_nothing" not in self.flaws:
+        if "copies_nothing" not in self.flaws:
             for member in self._group.members:
                 if member.identity == peer:
                     self.store.update(member.store)

@@ -339,11 +339,11 @@ class Invariants(Watcher):
     # What the world tells
 
     def watch(self, nodes: list[Node]) -> None:
-        """These are the members."""
+        """The members are these."""
         self.facts.watch(nodes)
 
     def follow(self, mobile: MobileNode) -> None:
-        """This is a mobile node."""
+        """A mobile node is there."""
         self._mobiles[mobile.home_address] = mobile
         mobile.on_send = self._registering
 

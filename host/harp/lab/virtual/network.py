@@ -5,7 +5,7 @@ A `Link` joins ports. A packet crosses it from port to port, each receiver judge
 by later ones; without that the order between two ports is kept. Unicast goes to the port that a
 neighbor would choose for the address: the last one that announced it, if it still owns it.
 
-Nothing here knows HARP: a packet is its addresses, hop limit and the payload behind the IPv6 header.
+Nothing here knows HARP: a packet is its addresses, hop limit and what follows the IPv6 header.
 """
 
 from __future__ import annotations

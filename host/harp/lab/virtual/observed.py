@@ -164,7 +164,7 @@ class Observed:
         self._names: dict[bytes, str] = {}
 
     def watch(self, nodes: list[Node]) -> None:
-        """These are the members."""
+        """The members are these."""
         for node in nodes:
             self.nodes[node.name] = node
             self.members[node.name] = Member(node)
