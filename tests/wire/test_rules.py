@@ -13,7 +13,7 @@ from harp.wire import messages as msg
 from harp.wire.codec import DEFAULT_CODEC
 
 from . import bytes_by_hand as hand
-from .bytes_by_hand import A, B, CARE_OF, HOME
+from .bytes_by_hand import CARE_OF, HOME, A, B
 from .judge import verdict
 
 
