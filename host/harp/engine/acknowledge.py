@@ -25,6 +25,11 @@ if TYPE_CHECKING:
     from harp.wire.codec import Codec
 
 
+# As int: arithmetic with flag members costs ten times as much.
+_KEY_MANAGEMENT = BuFlag.KEY_MANAGEMENT.value
+_MOBILE_ROUTER = BuFlag.MOBILE_ROUTER.value
+
+
 class Acknowledger:
     """Builds the answers of one group's home agent."""
 
@@ -37,12 +42,12 @@ class Acknowledger:
         """RFC 6275 §10.3.1: "Regardless of the setting of the Acknowledge (A) bit ... the home
         agent MUST return a Binding Acknowledgement"."""
         wanted, flags = request.message.flags, 0
-        if wanted & BuFlag.KEY_MANAGEMENT and self._home_agent.key_mobility:
-            flags |= BaFlag.KEY_MANAGEMENT
-        if wanted & BuFlag.MOBILE_ROUTER:
+        if wanted & _KEY_MANAGEMENT and self._home_agent.key_mobility:
+            flags |= BaFlag.KEY_MANAGEMENT.value
+        if wanted & _MOBILE_ROUTER:
             # RFC 3963 §4.2: "the Home Agent that processed the corresponding Binding Update
             # supports Mobile Routers".
-            flags |= BaFlag.MOBILE_ROUTER
+            flags |= BaFlag.MOBILE_ROUTER.value
         options: list[Option] = list(grant.bids)
         advice_s = self._home_agent.min_refresh_s
         # RFC 6275 §10.3.1: "MUST be set to a value less than the Lifetime value being returned";

@@ -310,9 +310,7 @@ class HomeAgent:
             return [Dropped(Reason.UNEXPECTED, source, self._config.group, "discovery request")]
         if self._config.mode is SwitchMode.VIRTUAL:
             agents = (dhaad.Agent(self.address, self._config.preference),)
-        return [
-            dhaad.reply(request, self.address, source, agents, self._rng, self._config.group)
-        ]
+        return [dhaad.reply(request, self.address, source, agents, self._rng, self._config.group)]
 
 
 def _expiry(entry: Entry) -> Change:

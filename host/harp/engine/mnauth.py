@@ -52,9 +52,7 @@ class MnAuthenticator:
             # RFC 4285 §5.1.1: "If the Home Agent does not have shared-key-based mobility SA, Home
             # Agent MUST discard the BU."
             return Discard(Reason.AUTH, "MN-HA option with an unknown SPI")
-        if not verify_mn_ha(
-            request.raw, request.care_of_address, request.home_address, key.key
-        ):
+        if not verify_mn_ha(request.raw, request.care_of_address, request.home_address, key.key):
             # RFC 4285 §5.1.1: "If authentication fails, the Home Agent MUST send BA with Status
             # Code MIPV6-AUTH-FAIL."
             return Refuse(BaStatus.AUTH_FAIL)

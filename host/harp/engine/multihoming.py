@@ -55,9 +55,7 @@ def check_each(
     return good, tuple(answers)
 
 
-def _care_of(
-    option: BindingIdentifier, request: Request, store: BindingStore
-) -> bytes | BaStatus:
+def _care_of(option: BindingIdentifier, request: Request, store: BindingStore) -> bytes | BaStatus:
     """The care-of address that an option means, or the status that refuses it."""
     if option.bid == NO_BID:
         # RFC 5648 §5.1: "an integer between 1 and 65535".

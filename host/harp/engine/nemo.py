@@ -19,13 +19,16 @@ if TYPE_CHECKING:
     from harp.engine.request import Request
 
 
+_MOBILE_ROUTER = BuFlag.MOBILE_ROUTER.value
+
+
 def prefixes(request: Request, table: Mapping[bytes, tuple[Prefix, ...]]) -> Options | Refuse:
     """The prefixes to forward, as options of the binding; none for a mobile node.
 
     `table`: home address of each mobile router, prefixes that it may register. In implicit mode
     they become options too, so that every member and the digest know them.
     """
-    if not request.message.flags & BuFlag.MOBILE_ROUTER:
+    if not request.message.flags & _MOBILE_ROUTER:
         return ()
     allowed = table.get(request.home_address)
     if allowed is None:

@@ -23,6 +23,4 @@ def refresh_request(codec: Codec, group: int, source: bytes, entry: Entry) -> Se
     """
     options = (BindingIdentifier(entry.bid),) if entry.bid else ()
     payload = codec.build(source, entry.home_address, BindingRefreshRequest(options))
-    return SendPacket(
-        source, entry.home_address, payload, via=entry.care_of_address, group=group
-    )
+    return SendPacket(source, entry.home_address, payload, via=entry.care_of_address, group=group)

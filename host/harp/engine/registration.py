@@ -11,9 +11,10 @@ from __future__ import annotations
 from harp.engine import multihoming, nemo
 from harp.engine.addresses import is_unicast, is_unicast_routable
 from harp.engine.config import GroupConfig
-from harp.engine.entries import NO_BID, UNIT_US, Change, Entry
+from harp.engine.entries import NO_BID, Change
 from harp.engine.request import Detect, Discard, Grant, Refuse, Request, Verdict
 from harp.engine.store import BindingStore
+from harp.engine.table import Update
 from harp.tables.constants import US_PER_S
 from harp.tables.mh import BaStatus, BuFlag
 from harp.tables.reasons import Reason
@@ -29,6 +30,12 @@ MAX_CARE_OF_CHAIN = 4
 """Care-of addresses that are home addresses of further mobile nodes, one behind the other."""
 
 
+# As int: arithmetic with flag members costs ten times as much.
+_HOME_REGISTRATION = BuFlag.HOME_REGISTRATION.value
+_MOBILE_ROUTER = BuFlag.MOBILE_ROUTER.value
+_OVERWRITE = BuFlag.OVERWRITE.value
+
+
 def check_form(request: Request) -> Discard | None:
     """What must be dropped in silence before anything else is looked at.
 
@@ -42,10 +49,9 @@ def check_form(request: Request) -> Discard | None:
     if not is_unicast_routable(request.home_address):
         # RFC 6275 §9.5.1: "The packet MUST contain a unicast routable home address".
         return Discard(Reason.UNEXPECTED, "home address is not unicast routable")
-    if request.message.home_registration:
+    if request.has_nonces and request.message.flags & _HOME_REGISTRATION:
         # RFC 6275 §9.5.1: with H "the Nonce Indices mobility option MUST NOT be present".
-        if request.has_nonces:
-            return Discard(Reason.BAD_OPTION, "Nonce Indices in a home registration")
+        return Discard(Reason.BAD_OPTION, "Nonce Indices in a home registration")
     if not is_unicast_routable(request.care_of_address):
         # RFC 6275 §6.1.7: "Binding Updates for a care-of address that is not a unicast routable
         # address MUST be silently discarded."
@@ -97,9 +103,9 @@ class Registrar:
                 # RFC 6275 §9.5.1: "MUST send back a Binding Acknowledgement with status code 135,
                 # and the last accepted sequence number".
                 return Refuse(BaStatus.SEQUENCE_OUT_OF_WINDOW, sequence=last)
-        if message.home_registration:
+        if message.flags & _HOME_REGISTRATION:
             return None
-        if message.flags & BuFlag.MOBILE_ROUTER:
+        if message.flags & _MOBILE_ROUTER:
             # RFC 3963 §6.2: "The Home Registration (H) Flag MUST be set. If it is not, the Home
             # Agent MUST reject ... with status set to 140."
             return Refuse(BaStatus.MOBILE_ROUTER_NOT_PERMITTED)
@@ -117,10 +123,10 @@ class Registrar:
         mine = tuple(option.bid for option in request.bids) or bids
         newest: int | None = None
         for bid in {NO_BID, *mine}:
-            entry = self._store.find(request.home_address, bid)
-            if entry and (entry.live or _was_deregistered_lately(entry, now)):
-                if newest is None or newer16(entry.sequence, newest):
-                    newest = entry.sequence
+            last = self._store.last_update(request.home_address, bid)
+            if last and (last.live or _was_deregistered_lately(last, now)):
+                if newest is None or newer16(last.sequence, newest):
+                    newest = last.sequence
         return newest
 
     # RFC 6275 §10.3.1: the tests before anything is done
@@ -193,8 +199,8 @@ class Registrar:
         return _answer_each(changes, lifetime_s, answers)
 
     def _check_router_flag(self, request: Request, bids: tuple[int, ...]) -> Refuse | None:
-        known = self._store.get(request.home_address, bids[0]) if bids else None
-        if known and (known.flags ^ request.message.flags) & BuFlag.MOBILE_ROUTER:
+        known = self._store.last_update(request.home_address, bids[0]) if bids else None
+        if known and (known.flags ^ request.message.flags) & _MOBILE_ROUTER:
             # RFC 3963 §6.2: R "set to a value different from that in the existing binding cache
             # entry ... MUST reject ... 139 (Registration type change disallowed)".
             return Refuse(BaStatus.REGISTRATION_TYPE_CHANGE)
@@ -205,12 +211,12 @@ class Registrar:
         if care_of == home or care_of in self._own:
             return True
         for _ in range(MAX_CARE_OF_CHAIN):
-            behind = self._store.get(care_of)
+            behind = self._store.care_of(care_of)
             if behind is None:
                 return False
-            care_of = behind.care_of_address
-            if care_of == home:
+            if behind == home:
                 return True
+            care_of = behind
         return True
 
     def _replaced(self, request: Request, bids: tuple[int, ...]) -> tuple[Change, ...]:
@@ -234,21 +240,20 @@ class Registrar:
     ) -> Change:
         """One binding for the log. Of a bulk registration only the first keeps the O flag: it
         clears the others away, and where the log cuts a message must not matter."""
-        flags = request.message.flags if first else request.message.flags & ~BuFlag.OVERWRITE
+        flags = request.message.flags if first else request.message.flags & ~_OVERWRITE
         cache = BindingCache(
             request.home_address, care_of, flags, request.message.sequence, lifetime_s
         )
         return cache, ((BindingIdentifier(bid), *options) if bid else options)
 
 
-def _was_deregistered_lately(entry: Entry, now: int) -> bool:
+def _was_deregistered_lately(last: Update, now: int) -> bool:
     """RFC 6275 §10.3.2: a delayed Binding Update must not undo a de-registration: "wait for
     MAX_DELETE_BCE_TIMEOUT ... before removing the Binding Cache entry completely".
 
     The tombstone of a binding that only expired has no flags: any number will do again.
     """
-    buried = entry.expires_us - entry.longest_units * UNIT_US
-    return bool(entry.flags) and now < buried + MAX_DELETE_BCE_TIMEOUT_US
+    return last.flags != 0 and now < last.buried_us + MAX_DELETE_BCE_TIMEOUT_US
 
 
 def _answer_each(

@@ -79,9 +79,7 @@ def make_request(
     """
     wire_source = care_of or source
     if not message.options:
-        return Request(
-            message, raw, source, wire_source, destination, wire_source, bool(care_of)
-        )
+        return Request(message, raw, source, wire_source, destination, wire_source, bool(care_of))
     alternate: bytes | None = None
     bids: list[BindingIdentifier] = []
     prefixes: list[MobileNetworkPrefix] = []

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from harp.engine.columns import FREE, LIVE, NIL, RECORD, RECORD_OCTETS, RICH, TOMBSTONE, Columns
+from harp.engine.config import ADDRESS_OCTETS
 from harp.engine.entries import MAX_UNITS, NO_BID, UNIT_US, Entry, Key, entry_hash
 from harp.engine.expiry import TICK_US, Wheel
 from harp.wire.messages import BindingIdentifier, CacheDigest, Options, SyncPosition
@@ -26,6 +27,19 @@ class Due(NamedTuple):
     """Bindings whose lifetime has ended; they stay until the log deletes them."""
     refresh: list[Key]
     """Bindings that end within the refresh margin: each once per granted lifetime."""
+
+
+class Update(NamedTuple):
+    """What the last Binding Update of a key left: `Entry` in short."""
+
+    live: bool
+    """False: it is a tombstone now."""
+    flags: int
+    """Its 16 bits; 0: the binding expired."""
+    sequence: int
+    """Its Sequence Number."""
+    buried_us: int
+    """Tombstone: since when, monotonic µs."""
 
 
 def pack_position(position: SyncPosition) -> int:
@@ -89,11 +103,32 @@ class BindingTable:
         slot = self._index.get(index_key(home_address, bid), NIL)
         return self._entry(slot) if slot else None
 
+    def last_update(self, home_address: bytes, bid: int = NO_BID) -> Update | None:
+        """What is known of the last Binding Update of a key."""
+        slot = self._index.get(index_key(home_address, bid), NIL)
+        if not slot:
+            return None
+        c = self._columns
+        _, _, flags, sequence, _ = RECORD.unpack_from(c.record, slot * RECORD_OCTETS)
+        live = c.state[slot] & LIVE != 0
+        return Update(live, flags, sequence, c.expires[slot] - c.longest[slot] * UNIT_US)
+
+    def care_of(self, home_address: bytes) -> bytes | None:
+        """Care-of address of a home address's live binding without BID."""
+        slot = self._index.get(home_address, NIL)
+        if not self._columns.state[slot] & LIVE:
+            return None
+        at = slot * RECORD_OCTETS + ADDRESS_OCTETS
+        return bytes(self._columns.record[at : at + ADDRESS_OCTETS])
+
     def bids(self, home_address: bytes) -> tuple[int, ...]:
         """BIDs of a home address's live bindings, ascending; `NO_BID` for the one without."""
         index, state = self._index, self._columns.state
-        known = (NO_BID, *self._bids.get(home_address, ()))
-        return tuple(b for b in known if state[index.get(index_key(home_address, b), NIL)] & LIVE)
+        plain = (NO_BID,) if state[index.get(home_address, NIL)] & LIVE else ()
+        known = self._bids.get(home_address)
+        if not known:
+            return plain
+        return plain + tuple(b for b in known if state[index[index_key(home_address, b)]] & LIVE)
 
     def forget(self, home_address: bytes, bid: int = NO_BID) -> bool:
         """Removes an entry without a tombstone; False if there is none."""
