@@ -165,6 +165,8 @@ def _other_option(option: msg.Option) -> Json:
             return {"link_layer_address": [option.code, option.address.hex()]}
         case msg.MnIdentifier():
             return {"mn_identifier": [option.subtype, option.identifier.hex()]}
+        case msg.BindingCache():  # outside of an SS-REP
+            return {"binding": _binding(option, ())}
         case msg.UnknownOption():
             return {"unknown": [option.type, option.data.hex()]}
     raise AssertionError(f"{option} is listed")
