@@ -41,7 +41,6 @@ class FakeEngine:
         self.held = self.config.hold
         self.synchronised = "never_synchronised" not in flaws
         self.following: bytes | None = None
-        self.settled = True
         self.unprotected = 0
         self.store: dict[bytes, Held] = {}
         self._heard: dict[bytes, tuple[int, int]] = {}

@@ -1,6 +1,7 @@
 """Scenarios as text, at random, shrunk, and many of them."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,8 @@ from harp.lab.virtual.sweep import Tally, run_chunk
 from harp.lab.virtual.world import run
 
 from .fake import fake_maker
+
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.parametrize("us", [0, 1, 999, 1_000, 1_500_000, 20_000_001])
@@ -122,7 +125,7 @@ def test_command_line(arguments: list[str], status: int, said: str, tmp_path: Pa
         capture_output=True,
         text=True,
         check=False,
-        env={"PYTHONPATH": "host", "PATH": ""},
+        env=os.environ | {"PYTHONPATH": str(ROOT / "host")},
     )
     assert done.returncode == status, done.stderr
     assert said in done.stdout + done.stderr

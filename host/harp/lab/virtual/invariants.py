@@ -182,9 +182,12 @@ def digests_agree(facts: Observed, member: Member) -> str | None:
         return None
     name = facts.name_of(probe.following) if probe.following else None
     active = facts.nodes[name].probe if name else None
-    if active is None or active.role is not Role.ACTIVE or not active.settled:
+    if active is None or active.role is not Role.ACTIVE or probe.position != active.position:
         return None
-    if probe.position == active.position and probe.digest() != active.digest():
+    found = (probe.position, probe.digest(), active.digest())
+    seen, member.differed = member.differed, found
+    # Seen once, it may be a change that leaves with the next batch; seen twice, it is none.
+    if probe.digest() != active.digest() and found == seen:
         return (
             f"{member.node.name} is synchronised with {name} at {probe.position}, "
             f"but holds {probe.digest()}, not {active.digest()}"

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from harp.lab.virtual.network import Packet
     from harp.lab.virtual.nodes import Node
     from harp.lab.virtual.settings import Settings
+    from harp.wire.messages import SyncPosition
 
 NEVER = -(10**12)
 """Before every scenario, µs."""
@@ -73,6 +74,8 @@ class Member:
     """Tokens not answered yet, and when they were given."""
     updates: dict[bytes, tuple[int, int]] = field(default_factory=dict)
     """By home address: Sequence # and time of a Binding Update delivered and not answered."""
+    differed: tuple[SyncPosition, tuple[int, int], tuple[int, int]] | None = None
+    """Position, own digest and the active's when `digests_agree` looked last."""
     resumed_us: int = NEVER
     """When it last got CPU again, or started."""
 

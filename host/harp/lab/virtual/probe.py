@@ -69,10 +69,6 @@ class Probe(Protocol):
         """Identity of the active whose log it applies."""
 
     @property
-    def settled(self) -> bool:
-        """Whether the store is exactly what stands at `position`."""
-
-    @property
     def unprotected(self) -> int:
         """Successes counted `unprotected` so far."""
 
@@ -88,15 +84,50 @@ Maker: TypeAlias = Callable[[EngineConfig, Random, int], tuple[Runs, Probe]]
 
 
 class EngineProbe:
-    """Looks into the real engine."""
+    """Looks into the real engine; each answer as `Probe` asks for it."""
 
     def __init__(self, engine: Engine) -> None:
         self._group = engine.groups[GROUP]
 
     @property
     def role(self) -> Role:
-        """See `Probe`."""
+        """The group's role."""
         return self._group.role
+
+    @property
+    def held(self) -> bool:
+        """Whether the operator holds it."""
+        return self._group.roles.held
+
+    @property
+    def synchronised(self) -> bool:
+        """The S flag."""
+        return self._group.sync.synchronised
+
+    @property
+    def position(self) -> SyncPosition:
+        """As its HELLOs announce it."""
+        return self._group.sync.position
+
+    @property
+    def following(self) -> bytes | None:
+        """As its roles have chosen."""
+        return self._group.roles.active
+
+    @property
+    def unprotected(self) -> int:
+        """Counted by synchronisation."""
+        return self._group.sync.counters["unprotected"]
+
+    def digest(self) -> tuple[int, int]:
+        """The store's own, kept with every change."""
+        digest = self._group.store.digest
+        return digest.count, digest.hash
+
+    def holds(self, home_address: bytes) -> Held | None:
+        """The live binding without BID."""
+        entry = self._group.store.get(home_address)
+        return None if entry is None else Held(entry.care_of_address, entry.sequence)
 
 
 def make_engine(config: EngineConfig, rng: Random, clock_offset_us: int) -> tuple[Runs, Probe]:
