@@ -8,7 +8,7 @@ from __future__ import annotations
 import hmac
 from typing import TypeAlias
 
-from harp.tables.options import AUTHENTICATION, MN_HA_SUBTYPE, MN_HA_TAG_OCTETS, PAD1
+from harp.tables.options import AUTHENTICATION, MN_HA_SUBTYPE, MN_HA_TAG_OCTETS, PAD1, PADN
 from harp.wire import messages as msg
 from harp.wire.codec import Codec
 
@@ -51,7 +51,9 @@ def build_mn_ha(
 
 
 def verify_mn_ha(mh: bytes, care_of_address: bytes, home_address: bytes, key: bytes) -> bool:
-    """Whether the first MN-HA option of a parsed Mobility Header carries the tag of `key`."""
+    """Whether the MN-HA option of a parsed Mobility Header is its last and carries the tag of
+    `key`. Octets behind the Mobility Header are ignored."""
+    mh = mh[: 8 * (mh[1] + 1)]
     end = _end_of_mn_ha(mh)
     if end is None:
         return False
@@ -66,14 +68,25 @@ def _covered(mh: bytes | bytearray, end: int) -> bytes:
 
 
 def _end_of_mn_ha(mh: bytes) -> int | None:
-    """Octet behind the MN-HA option of a Binding Update or Acknowledgement that has parsed."""
+    """Octet behind the MN-HA option of a Binding Update or Acknowledgement that has parsed.
+
+    None, too, if an option follows that the tag does not cover: RFC 4285 §5.1 wants MN-HA last,
+    or before other authentication only. Else padding behind it could be made an option.
+    """
+    end: int | None = None
     at = _OPTIONS
     while at < len(mh):
-        if mh[at] == PAD1:
+        kind = mh[at]
+        if kind == PAD1:
             at += 1
             continue
         stop = at + 2 + mh[at + 1]
-        if mh[at] == AUTHENTICATION.number and mh[at + 2] == MN_HA_SUBTYPE:
-            return stop if mh[at + 1] == _HEAD_OCTETS + MN_HA_TAG_OCTETS else None
+        if kind == AUTHENTICATION.number:
+            if end is None and mh[at + 2] == MN_HA_SUBTYPE:
+                if mh[at + 1] != _HEAD_OCTETS + MN_HA_TAG_OCTETS:
+                    return None
+                end = stop
+        elif end is not None and kind != PADN:
+            return None
         at = stop
-    return None
+    return end
