@@ -104,10 +104,18 @@ harp.fields = proto_fields
 ---------------------------------------------------------------------------------------------------
 -- Experts: one for each reason that a message shows by itself, under the reason's name.
 
+local GROUPS = {
+    [T.truncated] = expert.group.MALFORMED,
+    [T.bad_length] = expert.group.MALFORMED,
+    [T.bad_option] = expert.group.MALFORMED,
+    [T.bad_checksum] = expert.group.CHECKSUM,
+}
 local experts, expert_list = {}, {}
 for name, doc in pairs(T.reasons) do
-    local group = name == T.bad_checksum and expert.group.CHECKSUM or expert.group.MALFORMED
-    experts[name] = ProtoExpert.new("harp." .. name, doc, group, expert.severity.ERROR)
+    -- A hop limit is a fault only where the receiver is configured to demand 255.
+    local severity = name == T.bad_hop_limit and expert.severity.WARN or expert.severity.ERROR
+    local group = GROUPS[name] or expert.group.PROTOCOL
+    experts[name] = ProtoExpert.new("harp." .. name, doc, group, severity)
     table.insert(expert_list, experts[name])
 end
 experts.cut_short = ProtoExpert.new(
@@ -514,7 +522,6 @@ end
 local function judge_hop_limit(message)
     local limit = last(ip_hop_limit, 0)
     if limit and limit.value ~= T.hop_limit then
-        -- Not a reason by itself: a receiver demands it where it is configured to (harp.md §2).
         message.tree:add_proto_expert_info(
             experts[T.bad_hop_limit], "hop limit " .. limit.value .. ", sent with " .. T.hop_limit
         )

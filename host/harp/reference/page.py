@@ -227,9 +227,9 @@ def _reasons() -> str:
     )
     return (
         "## Reasons\n\n"
-        "In the order of judgement: the first that applies decides. `bad_length` is judged a second\n"
-        "time, for the type's minimum, behind `bad_payload_proto`. An empty action: the offload does\n"
-        "not judge it.\n\n"
+        "In the order of judgement: the first that applies decides. `bad_length` is judged a\n"
+        "second time, for the type's minimum, behind `bad_payload_proto`. An empty action: the\n"
+        "offload does not judge it.\n\n"
         + _table(
             ("order", "reason", "when", "judged by the host", "offload's default action"), rows
         )
