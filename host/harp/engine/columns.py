@@ -19,7 +19,9 @@ FREE = 0
 LIVE = 1
 TOMBSTONE = 2
 RICH = 4
-"""Flag of a state: more options than the Binding Identifier, kept beside the columns."""
+"""Flag of a state: it has options, a Binding Identifier included, so its record is not plain."""
+PLAIN_OCTETS = RECORD_OCTETS - 2
+"""Of a record without its BID: as Binding Cache Information begins (harp.md §2.2)."""
 
 _GROW_SLOTS = 4096
 

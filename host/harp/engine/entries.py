@@ -59,8 +59,9 @@ def entry_hash(record: bytes, options: Options = ()) -> int:
 
     `record`: home | care-of | flags | sequence | BID, 38 octets, as the store keeps it.
     """
-    for length, prefix in prefixes_of(options):
-        record += bytes((length,)) + prefix
+    if options:
+        for length, prefix in prefixes_of(options):
+            record += bytes((length,)) + prefix
     return int.from_bytes(sha256(record).digest()[:8], "big")
 
 

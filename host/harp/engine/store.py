@@ -9,12 +9,25 @@ On the active `apply` is called with `Sync.stamp`, on a standby with the log mes
 
 from __future__ import annotations
 
+from struct import Struct
 from typing import TYPE_CHECKING, NamedTuple
 
-from harp.engine.columns import FREE, LIVE, NIL, RECORD, RECORD_OCTETS, RICH, TOMBSTONE
+from harp.engine.columns import (
+    FREE,
+    LIVE,
+    NIL,
+    PLAIN_OCTETS,
+    RECORD,
+    RECORD_OCTETS,
+    RICH,
+    TOMBSTONE,
+)
+from harp.engine.config import ADDRESS_OCTETS
 from harp.engine.entries import MAX_UNITS, NO_BID, UNIT_US, Change, Entry, Key, bid_of
-from harp.engine.table import BindingTable, index_key, pack_position
+from harp.engine.table import NO_BID_OCTETS, BindingTable, index_key, pack_position
 from harp.tables.mh import LIFETIME_UNIT_S, BuFlag
+from harp.tables.options import BINDING_CACHE
+from harp.wire.bulk import RECORD_OCTETS as BLOCK_OCTETS
 from harp.wire.bulk import BindingRecord
 from harp.wire.messages import BindingCache, Options, SyncPosition
 
@@ -28,6 +41,13 @@ __all__ = ["BindingStore", "Change", "Chunk", "Entry", "Key"]
 _OVERWRITE = BuFlag.OVERWRITE.value  # as int: arithmetic with flag members costs ten times as much
 _UNMENTIONED, _STREAMED, _LOGGED = 0, 1, 2
 """Marks while a full sync runs: not met yet; in the stream; changed by the log since it began."""
+
+
+_ANY = BindingRecord(bytes(16), bytes(16), 0, 0, 0)
+_LEAD_OCTETS = BLOCK_OCTETS - BINDING_CACHE.lengths[0]
+"""Of a block's record before the Home Address: what every record begins with."""
+_TAIL = Struct("!Hxx").pack
+_ROUND_UP = UNIT_US - 1
 
 
 class Chunk(NamedTuple):
@@ -137,25 +157,25 @@ class BindingStore(BindingTable):
     ) -> Chunk:
         """Up to `max_records` entries from `cursor` (0: the first) on, tombstones included,
         lifetimes as left at `now`; `since`: only what changed after that position."""
-        c, others = self._columns, list[Change]()
-        records: list[BindingRecord] = []
-        state, expires, position, unpack = c.state, c.expires, c.position, RECORD.unpack_from
+        c, others, parts, taken = self._columns, list[Change](), list[bytes](), 0
+        state, expires, position, records = c.state, c.expires, c.position, c.record
         after = -1 if since is None else pack_position(since)
-        slot, end, room = max(1, cursor), c.end, max_records
-        while slot < end and room:
+        lead = bulk.pack((_ANY,))[:_LEAD_OCTETS]
+        slot, end = max(1, cursor), c.end
+        while slot < end and taken < max_records:
             kind = state[slot]
             if kind != FREE and position[slot] > after:
-                home, care_of, flags, sequence, bid = unpack(c.record, slot * RECORD_OCTETS)
-                if kind & RICH or bid:
+                taken += 1
+                if kind & RICH:
                     others.append(self._entry(slot).change(now))
                 else:
-                    # As `Entry.change`: what is over but not yet removed has one unit left.
-                    left = (expires[slot] - now + UNIT_US - 1) // UNIT_US
-                    units = min(max(1, left), MAX_UNITS) if kind & LIVE else 0
-                    records.append(BindingRecord(home, care_of, flags, sequence, units))
-                room -= 1
+                    units = 0
+                    if kind == LIVE:  # as `Entry.change`: over but not removed is one unit
+                        units = min(max(1, (expires[slot] - now + _ROUND_UP) // UNIT_US), MAX_UNITS)
+                    at = slot * RECORD_OCTETS
+                    parts += (lead, bytes(records[at : at + PLAIN_OCTETS]), _TAIL(units))
             slot += 1
-        return Chunk(bulk.pack(records), others, slot, slot >= end)
+        return Chunk(b"".join(parts), others, slot, slot >= end)
 
     def restamp(self, home_address: bytes, old: SyncPosition, new: SyncPosition) -> None:
         """What changed of a home address at `old` changed at `new`: its change fell into a later
@@ -184,18 +204,40 @@ class BindingStore(BindingTable):
         """Takes plain entries of a full sync literally, with the stream's `position`; lifetime 0:
         a tombstone. How many were taken: not those that the log changed since `begin_sync`."""
         at, taken, pack = pack_position(position), 0, RECORD.pack
-        marks, slot_for = self._marks, self._slot_for
         for home, care_of, flags, sequence, units in records:
-            slot = slot_for(home, NO_BID)
-            if marks is not None and not self._mark(slot, _STREAMED):
-                continue
             record = pack(home, care_of, flags, sequence, NO_BID)
-            if units:
-                self._put(slot, record, (), at, now, units)
-            else:
-                self._bury(slot, record, at, now)
-            taken += 1
+            taken += self._take_plain(home, record, at, now, units)
         return taken
+
+    def apply_block(self, block: bytes, position: SyncPosition, now: int) -> int:
+        """As `apply_records`, from a block of `harp.wire.bulk`: its records begin as ours do."""
+        at, taken, index = pack_position(position), 0, self._index
+        marks = self._marks
+        if marks is not None:  # room for as many new slots: no test for each
+            marks.extend(bytes(max(0, self._columns.end + len(block) // BLOCK_OCTETS - len(marks))))
+        for begin in range(_LEAD_OCTETS, len(block), BLOCK_OCTETS):
+            end = begin + PLAIN_OCTETS
+            record = block[begin:end] + NO_BID_OCTETS
+            home = record[:ADDRESS_OCTETS]
+            units = block[end] << 8 | block[end + 1]
+            if home in index or not units:
+                taken += self._take_plain(home, record, at, now, units)
+                continue
+            slot = self._put_new(home, record, at, now, units)
+            taken += 1
+            if marks is not None:
+                marks[slot] = _STREAMED
+        return taken
+
+    def _take_plain(self, home: bytes, record: bytes, at: int, now: int, units: int) -> bool:
+        slot = self._slot_for(home, NO_BID)
+        if self._marks is not None and not self._mark(slot, _STREAMED):
+            return False
+        if units:
+            self._put(slot, record, (), at, now, units)
+        else:
+            self._bury(slot, record, at, now)
+        return True
 
     def load(self, change: Change, position: SyncPosition, now: int) -> bool:
         """As `apply_records`, for one entry with options; whether it was taken."""

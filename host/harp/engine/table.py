@@ -8,9 +8,20 @@ expires by itself: the active takes what is due and puts deletions into its log 
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import NamedTuple
 
-from harp.engine.columns import FREE, LIVE, NIL, RECORD, RECORD_OCTETS, RICH, TOMBSTONE, Columns
+from harp.engine.columns import (
+    FREE,
+    LIVE,
+    NIL,
+    PLAIN_OCTETS,
+    RECORD,
+    RECORD_OCTETS,
+    RICH,
+    TOMBSTONE,
+    Columns,
+)
 from harp.engine.config import ADDRESS_OCTETS
 from harp.engine.entries import MAX_UNITS, NO_BID, UNIT_US, Entry, Key, entry_hash
 from harp.engine.expiry import TICK_US, Wheel
@@ -18,6 +29,7 @@ from harp.wire.messages import BindingIdentifier, CacheDigest, Options, SyncPosi
 
 HASH_MASK = 0xFFFF_FFFF_FFFF_FFFF
 NO_LIMIT = 1 << 30
+NO_BID_OCTETS = bytes(2)
 
 
 class Due(NamedTuple):
@@ -75,7 +87,8 @@ class BindingTable:
         self._tombstone_units = tombstone_units
         self._alarms = Wheel(self._columns)
         self._graves = Wheel(self._columns)
-        self._rich: dict[int, Options] = {}
+        self._options: dict[int, Options] = {}
+        """Options of the slots that have more than a Binding Identifier."""
         self._bids: dict[bytes, tuple[int, ...]] = {}
         """BIDs in use, tombstones included, of each home address that has any."""
 
@@ -203,7 +216,7 @@ class BindingTable:
         c = self._columns
         home, care_of, flags, sequence, bid = RECORD.unpack_from(c.record, slot * RECORD_OCTETS)
         position = c.position[slot]
-        options = self._rich.get(slot) or ((BindingIdentifier(bid),) if bid else ())
+        options = self._options.get(slot) or ((BindingIdentifier(bid),) if bid else ())
         return Entry(
             home_address=home,
             bid=bid,
@@ -237,6 +250,24 @@ class BindingTable:
             longest[slot] = units
         self._write_live(slot, record, options, position, now + units * UNIT_US)
 
+    def _put_new(self, home: bytes, record: bytes, position: int, now: int, units: int) -> int:
+        """Adds a binding without options whose key is not known, in one piece: a full sync is
+        mostly these. Its slot."""
+        c, expires = self._columns, now + units * UNIT_US
+        slot = self._index[home] = c.take()
+        at = slot * RECORD_OCTETS
+        c.record[at : at + RECORD_OCTETS] = record
+        share = c.hash[slot] = int.from_bytes(sha256(record).digest()[:8])
+        self._hash = (self._hash + share) & HASH_MASK
+        self._count += 1
+        c.state[slot] = LIVE
+        c.longest[slot] = units
+        c.position[slot] = position
+        c.expires[slot] = expires
+        margin = self._refresh_margin_us
+        self._alarms.arm(slot, expires - margin if units * UNIT_US >= 4 * margin else expires)
+        return slot
+
     def _bury(self, slot: int, record: bytes, position: int, now: int) -> None:
         """Makes the entry in `slot` a tombstone; one that is one already keeps its end."""
         c = self._columns
@@ -252,7 +283,7 @@ class BindingTable:
     ) -> None:
         c, bid = self._columns, int.from_bytes(record[-2:])
         state, alarm = c.state[slot], self._alarm(slot, expires)
-        rich = not is_bare(options, bid)
+        extra = not is_bare(options, bid)
         if not state & LIVE:
             self._count += 1
             self._graves.disarm(slot)
@@ -263,17 +294,18 @@ class BindingTable:
         share = entry_hash(record, options)
         self._hash = (self._hash + share - c.hash[slot]) & HASH_MASK
         c.hash[slot] = share
-        self._write(slot, record, LIVE | RICH if rich else LIVE, position, expires)
-        if rich:
-            self._rich[slot] = options
+        self._write(slot, record, LIVE | RICH if extra or bid else LIVE, position, expires)
+        if extra:
+            self._options[slot] = options
         elif state & RICH:
-            del self._rich[slot]
+            self._options.pop(slot, None)
 
     def _write_tombstone(self, slot: int, record: bytes, position: int, expires: int) -> None:
         self._end_life(slot)
         self._graves.disarm(slot)
         self._graves.arm(slot, expires)
-        self._write(slot, record, TOMBSTONE, position, expires)
+        has_bid = record[PLAIN_OCTETS:] != NO_BID_OCTETS
+        self._write(slot, record, TOMBSTONE | RICH if has_bid else TOMBSTONE, position, expires)
 
     def _write(self, slot: int, record: bytes, state: int, position: int, expires: int) -> None:
         c, at = self._columns, slot * RECORD_OCTETS
@@ -288,7 +320,7 @@ class BindingTable:
             self._hash = (self._hash - c.hash[slot]) & HASH_MASK
             c.hash[slot] = 0
             self._alarms.disarm(slot)
-            self._rich.pop(slot, None)
+            self._options.pop(slot, None)
 
     def _remove(self, slot: int) -> None:
         """Forgets the entry in `slot` altogether."""
