@@ -93,8 +93,9 @@ MH_WORD = data.StructLayout({"data": 64, "first": 1, "last": 1})
 """A whole Mobility Header, 8 octets a word, (Header Len + 1) words if the frame is good."""
 
 PEER_REQUEST = data.StructLayout({"source": ADDRESS, "group": 8, "vlan": 12})
-PEER_RESPONSE = data.StructLayout({"hit": 1, "index": PEER_INDEX})
-"""Lowest entry whose whole key matches."""
+PEER_RESPONSE = data.StructLayout({"hit": 1, "index": PEER_INDEX, "known": 1})
+"""Lowest entry whose whole key matches; `known`: the address alone is in the table, else HARP from
+it is `not_a_peer`."""
 
 HELLO_REQUEST = data.StructLayout(
     {
@@ -121,8 +122,9 @@ class HelloVerdict(enum.Enum, shape=2):
 
 HELLO_RESPONSE = data.StructLayout({"verdict": HelloVerdict})
 
-HELLO_COMMIT = data.StructLayout({"store": 1})
-"""Ends a HELLO. `store`: it was not dropped by its bucket, so its MH becomes the stored one."""
+HELLO_COMMIT = data.StructLayout({"store": 1, "absorbed": 1})
+"""Ends a HELLO. `store`: it was not dropped by its bucket, so its MH becomes the stored one.
+`absorbed`: its outcome is `absorb`."""
 
 VERDICT = data.StructLayout(
     {
@@ -151,6 +153,12 @@ REGISTER_REQUEST = data.StructLayout(
 )
 REGISTER_RESPONSE = data.StructLayout({"data": WORD_BITS, "error": 1})
 """One for each request, in order. `error`: no such word; data 0, nothing written."""
+
+RAM_REQUEST = data.StructLayout({"address": ADDRESS_BITS, "write": 1, "data": 4 * WORD_BITS})
+"""Access of the host to a RAM area: a whole unit, that is a field wider than a word, or else one
+word. `address` is that of the unit's first word in the register map."""
+RAM_RESPONSE = data.StructLayout({"data": 4 * WORD_BITS})
+"""One for each request, for a write too. Bits past the unit are 0."""
 
 PORT_STATE = data.StructLayout(
     {"link": 1, "full_duplex": 1, "speed": 2, "unsupported_speed": 1, "no_clock": 1}
