@@ -195,16 +195,16 @@ def digests_agree(facts: Observed, member: Member) -> str | None:
     return None
 
 
-MEMBER_CHECKS: tuple[Check, ...] = (
-    one_active,
-    some_active,
-    none_held_active,
-    quorum_kept,
-    serving_is_active,
-    timer_bounded,
-    passing_states_pass,
-)
-"""Judged after every call of a member's engine, and for all at every tick."""
+_OF_ALL: tuple[Check, ...] = (some_active, serving_is_active, timer_bounded)
+MEMBER_CHECKS: dict[Role, tuple[Check, ...]] = {
+    Role.INIT: (*_OF_ALL, passing_states_pass),
+    Role.STANDBY: _OF_ALL,
+    Role.CLAIMING: (*_OF_ALL, passing_states_pass),
+    Role.ACTIVE: (*_OF_ALL, one_active, none_held_active, quorum_kept),
+    Role.RESIGNING: (*_OF_ALL, passing_states_pass),
+    Role.DRAINING: _OF_ALL,
+}
+"""By the member's role: judged after every call of its engine, and for all at every tick."""
 TICK_CHECKS: tuple[Check, ...] = (commands_answered, updates_answered, digests_agree)
 """Judged for all at every tick."""
 
@@ -436,7 +436,7 @@ class Invariants(Watcher):
         if self._answers:
             self._promise(node)
         self._count_calls(node)
-        self._check(member, MEMBER_CHECKS)
+        self._check(member, MEMBER_CHECKS[member.role])
 
     # Inside
 
@@ -515,7 +515,7 @@ class Invariants(Watcher):
         facts, now = self.facts, self._network.now
         for member in facts.members.values():
             if member.node.probe is not None:
-                self._check(member, MEMBER_CHECKS + TICK_CHECKS)
+                self._check(member, MEMBER_CHECKS[member.role] + TICK_CHECKS)
         for home, promise in list(facts.promises.items()):
             if now > promise.ends_us:
                 del facts.promises[home]

@@ -127,6 +127,7 @@ class Node:
         self._journal: list[tuple[int, bytes]] = []
         self._queue: deque[ev.Event] = deque()
         self._wake: int | None = None
+        self._deadline: int | None = None
         self._guard = Guard(self)
         self.unplugged: set[str] = set()
         """Links whose interface is down."""
@@ -243,8 +244,7 @@ class Node:
     @property
     def next_call_us(self) -> int | None:
         """Time until the engine wants to be called, by its clock; None: it wants nothing."""
-        deadline = self._engine.deadline if self._engine is not None else None
-        return None if deadline is None else deadline - self._local
+        return None if self._deadline is None else self._deadline - self._local
 
     def arrive(self, packet: Packet) -> None:
         """A packet from the network."""
@@ -310,14 +310,14 @@ class Node:
             do = self._do.get(type(effect))
             if do is not None:
                 do(effect)
-        self._watcher.did(self, effects)
         self._arm()
+        self._watcher.did(self, effects)
 
     def _arm(self) -> None:
         """Plans the next call of `expire`; an earlier plan stays and finds nothing to do."""
         if self._engine is None or not self.running:
             return
-        deadline = self._engine.deadline
+        self._deadline = deadline = self._engine.deadline
         if deadline is None:
             return
         when = max(self.clocks.simulated(deadline), self.network.now)
@@ -330,8 +330,7 @@ class Node:
         if planned != self._wake or self._engine is None:
             return
         self._wake = None
-        deadline = self._engine.deadline
-        if deadline is not None and deadline <= self._local:
+        if self._deadline is not None and self._deadline <= self._local:
             self._expire()
         else:
             self._arm()
