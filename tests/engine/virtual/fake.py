@@ -252,12 +252,20 @@ class FakeEngine:
             member.store.pop(event.source, None)
 
 
-def fake_maker(*flaws: str):
-    """A `Maker` whose engines have these flaws."""
-    group = Group()
+class FakeMaker:
+    """A `Maker` whose engines have these flaws; one scenario at a time."""
 
-    def make(config: EngineConfig, rng: Random, clock_offset_us: int):
-        engine = FakeEngine(config, frozenset(flaws), group)
+    def __init__(self, *flaws: str) -> None:
+        self._flaws = frozenset(flaws)
+        self._group = Group()
+
+    def __call__(self, config: EngineConfig, rng: Random, clock_offset_us: int):
+        if self._group.members and self._group.members[0].config.members != (
+            config.groups[0].members
+        ):
+            self._group = Group()
+        engine = FakeEngine(config, self._flaws, self._group)
         return engine, engine
 
-    return make
+
+fake_maker = FakeMaker

@@ -116,6 +116,7 @@ def sweep(
     jobs: int = 1,
     dask: str | None = None,
     progress: Callable[[Tally], None] = lambda tally: None,
+    maker: Maker = make_engine,
 ) -> Tally:
     """Runs the scenarios of the seeds from `seed` on; `progress` is told after each chunk.
 
@@ -123,21 +124,24 @@ def sweep(
     where no scheduler answers at that address.
     """
     total = Tally()
-    for part in _tallies(list(_chunks(seed, scenarios)), jobs, dask):
+    for part in _tallies(list(_chunks(seed, scenarios)), jobs, dask, maker):
         total.merge(part)
         progress(total)
     return total
 
 
-def _tallies(chunks: list[tuple[int, int]], jobs: int, dask: str | None) -> Iterator[Tally]:
+def _tallies(
+    chunks: list[tuple[int, int]], jobs: int, dask: str | None, maker: Maker
+) -> Iterator[Tally]:
     """In the order of the chunks, whoever ran them."""
     firsts, counts = [first for first, _ in chunks], [count for _, count in chunks]
+    makers = [maker] * len(chunks)
     if dask is not None:
         with import_module("distributed").Client(dask, timeout="10s") as client:
-            for future in client.map(run_chunk, firsts, counts, pure=False):
+            for future in client.map(run_chunk, firsts, counts, makers, pure=False):
                 yield future.result()
     elif jobs > 1:
         with ProcessPoolExecutor(jobs) as pool:
-            yield from pool.map(run_chunk, firsts, counts)
+            yield from pool.map(run_chunk, firsts, counts, makers)
     else:
-        yield from map(run_chunk, firsts, counts)
+        yield from map(run_chunk, firsts, counts, makers)
