@@ -248,7 +248,9 @@ class HomeAgentConfig:
             self.min_refresh_s,
             "a multiple of 4, 0 for none",
         )
-        _require(self.refresh_margin_s >= 0, "refresh_margin_s", self.refresh_margin_s, "at least 0")
+        _require(
+            self.refresh_margin_s >= 0, "refresh_margin_s", self.refresh_margin_s, "at least 0"
+        )
         _require(
             self.mn_clock_window_us > 3 * c.US_PER_S,
             "mn_clock_window_us",
@@ -364,6 +366,8 @@ class GroupConfig:
     """Unsolicited Neighbor Advertisements a second."""
     switch_rate: int = c.NA_RATE_PER_S
     """Home Agent Switches a second over all mobile nodes (hard mode)."""
+    rekey_on_takeover: bool = False
+    """Send HA-REKEY to every mobile node: IKE state is not carried over (harp.md §9)."""
     require_hop_limit: bool = True
     """Demand hop limit 255 (RFC 5082); off for members that are routers apart."""
     protection: Protection = field(default_factory=lambda: Protection(Security.NONE, insecure=True))
@@ -456,12 +460,12 @@ class GroupConfig:
 
     @property
     def me(self) -> MemberConfig:
-        """This member."""
+        """The member that this is the configuration of."""
         return self.members[self.self_index]
 
     @property
     def identity(self) -> bytes:
-        """This member's first address."""
+        """The own first address."""
         return self.me.identity
 
     @property

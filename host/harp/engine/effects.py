@@ -11,6 +11,7 @@ from enum import Enum, IntEnum, StrEnum
 from typing import TypeAlias
 
 from harp.engine.config import Prefix
+from harp.engine.entries import Change
 from harp.engine.events import PeerChanged, PeerDown, PeerLeft, PeerLinkChanged, PeerUp
 from harp.tables.mh import HOP_LIMIT, NEXT_HEADER
 from harp.tables.reasons import Reason
@@ -60,6 +61,20 @@ class SendPacket:
     """IPv6 hop limit."""
     group: int | None = None
     """Group ID it belongs to; None: to none."""
+
+
+@dataclass(frozen=True, slots=True)
+class SendParameterProblem:
+    """Send an ICMPv6 Parameter Problem, Code 0, about a Mobility Header (RFC 6275 §9.2)."""
+
+    source: bytes
+    """Our address: the destination of the packet it is about."""
+    destination: bytes
+    """Who sent that packet, as on the wire."""
+    payload: bytes
+    """The packet's octets from the Mobility Header on."""
+    pointer: int
+    """Offset of the wrong field, in octets from the Mobility Header's first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +158,16 @@ class PrepareRoute:
     """Tunnel's other end."""
     prefixes: tuple[Prefix, ...] = ()
     """NEMO prefixes behind it."""
+
+
+@dataclass(frozen=True, slots=True)
+class PrepareRoutes:
+    """`PrepareRoute` for many plain bindings at once: what a full sync brings."""
+
+    group: int
+    """Group ID."""
+    block: bytes
+    """Packed as in an SS-REP: `wire.bulk.BulkCodec.unpack` gives the bindings, none with a BID."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,8 +297,8 @@ class SendHarp:
 class SubmitChanges:
     """Between the parts: binding changes of the active, for its log (`sync.Sync.submit`)."""
 
-    changes: tuple[object, ...]
-    """`store.Change`s, applied to the store already."""
+    changes: tuple[Change, ...]
+    """Applied to the store already."""
     token: int | None = None
     """Told back by `ChangesDurable`; None: nobody waits."""
 
@@ -313,12 +338,14 @@ PartEffect: TypeAlias = (
 
 Effect: TypeAlias = (
     SendPacket
+    | SendParameterProblem
     | StateChanged
     | Dropped
     | Log
     | SetServing
     | AnnounceNeighbor
     | PrepareRoute
+    | PrepareRoutes
     | RemoveRoute
     | StartDad
     | WriteJournal

@@ -178,7 +178,7 @@ class Command(StrEnum):
     """What an operator may ask of a group (harp.md §5, §6)."""
 
     SWITCHOVER = "switchover"
-    """This standby takes over from the active; on the active: give it to `to`."""
+    """The standby takes over from the active; on the active: give it to `to`."""
     SWITCHBACK = "switchback"
     """This active gives its role to `to`, or to the best standby."""
     CHECK = "check"
