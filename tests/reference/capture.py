@@ -13,10 +13,15 @@ _LINKTYPE_RAW = 101
 
 
 def packet(
-    source: str, destination: str, payload: bytes, chain: tuple[tuple[int, bytes], ...] = ()
+    source: str,
+    destination: str,
+    payload: bytes,
+    chain: tuple[tuple[int, bytes], ...] = (),
+    last: int = NEXT_HEADER,
 ) -> bytes:
-    """An IPv6 packet; `chain`: extension headers as (number, octets behind Next Header)."""
-    headers = [number for number, _ in chain] + [NEXT_HEADER]
+    """An IPv6 packet; `chain`: extension headers as (number, octets behind Next Header), then
+    the header `last` that begins `payload`."""
+    headers = [number for number, _ in chain] + [last]
     body = b"".join(
         bytes((after,)) + rest for after, (_, rest) in zip(headers[1:], chain, strict=True)
     )

@@ -130,7 +130,7 @@ def test_display_filters_select(tmp_path: Path) -> None:
         6,
         options=(
             msg.SyncPosition(3, 70000),
-            msg.BindingCache(raw(HOME), raw(CARE_OF), 0xC000, 12, 600),
+            msg.BindingCache(raw(HOME), raw(CARE_OF), 0xC000, 12, 262_140),
             msg.BindingIdentifier(3),
             msg.MobileNetworkPrefix(56, raw("2001:db8:100::")),
         ),
@@ -147,7 +147,7 @@ def test_display_filters_select(tmp_path: Path) -> None:
         f"harp.binding.hoa == {HOME}": "3",
         "harp.binding.coa == 2001:db8:f::/48": "3",
         "harp.binding.flags.home_registration == 1": "3",
-        "harp.binding.lifetime > 599 and harp.binding.lifetime < 601": "3",
+        "harp.binding.lifetime == 262140": "3",
         "harp.sync.term == 3 and harp.sync.position == 70000": "3",
         "harp.bid == 3": "3",
         "harp.prefix.length == 56": "3",
@@ -217,6 +217,8 @@ def test_time_of_replay_protection(tmp_path: Path) -> None:
     assert text.startswith("Jun 20, 2025 15:42:57.25")
 
 
+IPV6 = 41
+"""Next header of IPv6 in IPv6 (RFC 2473 §3)."""
 HELLO = msg.Harp(HarpType.HELLO, 7, 1, flags=HarpFlag.A, lifetime_s=3)
 PADN_2 = bytes((1, 2, 0, 0))
 HOME_ADDRESS = (
@@ -249,10 +251,8 @@ def test_checksum_takes_the_addresses_of_the_pseudo_header(
     assert (found.source, found.destination) == (raw(source), raw(destination))
     mh = bytearray(built(HELLO, source, destination))
     mh[4] ^= 0x40
-    inner = packet(A, B, built(HELLO))
-    # Next Header 41: the addresses are those of the inner packet.
-    tunnelled = good[:6] + bytes((41,)) + good[7:40] + inner
-    tunnelled = tunnelled[:4] + len(inner).to_bytes(2, "big") + tunnelled[6:]
+    # In a tunnel the addresses are those of the inner packet, whatever the outer one carries.
+    tunnelled = packet(A, B, packet(A, B, built(HELLO)), chain, last=IPV6)
     file = tmp_path / "checksum.pcap"
     write(file, (good, packet(A, B, bytes(mh), chain), tunnelled))
     fields = ("harp.checksum.status", "harp.reason", "harp.checksum.source")
@@ -310,6 +310,50 @@ def test_code_points_are_preferences(tmp_path: Path) -> None:
     assert listed(ours, "harp.option") == ["34", "200"]
     assert [tree.get("harp.sync.term") for tree in ours["harp.option_tree"]] == [None, "4"]
     assert "home address" in run(file, "-O", "harp", *chosen)
+
+
+POSITION = msg.SyncPosition(1, 1)
+BINDING = msg.BindingCache(raw(HOME), raw(CARE_OF), 0xC000, 12, 600)
+HA_HA = msg.Authentication(DEFAULT_CODEC.code_points.auth_subtype, 256, bytes(16))
+SHORT_HA_HA = msg.Authentication(DEFAULT_CODEC.code_points.auth_subtype, 256, bytes(8))
+FOREIGN_KIND = msg.UnknownOption(34, bytes(18))
+FAULTY = [
+    msg.Harp(HarpType.HELLO, 7, 1, options=(HA_HA, msg.RestartCounter(1))),
+    msg.Harp(HarpType.HELLO, 7, 1, options=(HA_HA, HA_HA)),
+    msg.Harp(HarpType.HELLO, 7, 1, options=(SHORT_HA_HA,)),
+    msg.Harp(HarpType.HELLO, 7, 1, options=(msg.CacheDigest(1, 2),)),
+    msg.Harp(HarpType.HELLO, 7, 1, options=(msg.UnknownOption(6, b"\0\x81" + bytes(16)),)),
+    msg.Harp(HarpType.HELLO, 7, 1, options=(msg.UnknownOption(34, b"\xf1\x40" + bytes(16)),)),
+    msg.Harp(HarpType.HELLO, 7, 1, options=(msg.UnknownOption(28, bytes(3)),)),
+    msg.Harp(HarpType.SS_REQ, 7, 1, options=(POSITION, FOREIGN_KIND)),
+    msg.Harp(HarpType.SS_REP, 7, 1, options=(BINDING,)),
+    msg.Harp(HarpType.SS_REP, 7, 1, options=(POSITION,)),
+    msg.Harp(HarpType.SS_REP, 7, 1, options=(POSITION, msg.BindingIdentifier(3), BINDING)),
+    msg.Harp(HarpType.SS_REP, 7, 1, options=(POSITION, FOREIGN_KIND, BINDING)),
+    msg.Harp(HarpType.SS_REP, 7, 1, index=2, options=(BINDING,)),
+    msg.Harp(HarpType.SS_ACK, 7, 1),
+    msg.Harp(HarpType.REKEY, 7, 1, options=(msg.IpAddress(msg.AddressKind.HOME, raw(HOME)),)),
+]
+"""Each breaks one rule about options (harp.md §2.1 to §2.3)."""
+SOUND = [
+    msg.Harp(HarpType.SS_REP, 7, 1, Status.UNSPECIFIED),
+    msg.Harp(HarpType.SS_REP, 7, 1, flags=HarpFlag.M, index=2, options=(BINDING,)),
+    msg.Harp(HarpType.SS_ACK, 7, 1, Status.NOT_ACTIVE),
+    msg.Harp(HarpType.SS_ACK, 7, 1, index=2),
+    msg.Harp(HarpType.SS_REQ, 7, 1, options=(msg.Vendor(9, 1, b""),)),
+    msg.Harp(HarpType.HELLO, 7, 1, options=(msg.RestartCounter(1), HA_HA)),
+]
+"""What the same rules allow."""
+
+
+def test_rules_about_options(tmp_path: Path) -> None:
+    rows = columns(captured(tmp_path, *FAULTY, *SOUND), "harp.reason")
+    expected = [str(Reason.BAD_OPTION)] * len(FAULTY) + [""] * len(SOUND)
+    assert [reason for (reason,) in rows] == expected
+    for message, reason in zip((*FAULTY, *SOUND), expected, strict=True):
+        parsed = DEFAULT_CODEC.parse(raw(A), raw(B), built(message))
+        judged = str(parsed.reason) if isinstance(parsed, msg.Malformed) else ""
+        assert judged == reason, message
 
 
 def mutated(rng: random.Random, mh: bytes) -> bytes:
