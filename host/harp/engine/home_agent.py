@@ -249,7 +249,9 @@ class HomeAgent:
         """Detection of a home or link-local address ended."""
         effects: list[Effect] = []
         for request in self._dad.finished(address, duplicate):
-            if duplicate:
+            if self._service is not Service.ON:
+                effects.append(self._drop(request, Discard(Reason.UNEXPECTED, "a switch began")))
+            elif duplicate:
                 # RFC 6275 §10.3.1: "the home agent MUST reject the complete Binding Update and
                 # MUST return ... 134 (Duplicate Address Detection failed)".
                 effects += self._refuse(request, Refuse(BaStatus.DAD_FAILED))

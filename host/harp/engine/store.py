@@ -74,14 +74,16 @@ class BindingStore(BindingTable):
     def apply(self, change: Change, position: SyncPosition, now: int) -> list[Key]:
         """Applies one change of the log message at `position`; the keys that it changed.
 
-        A deletion without BID deletes all of the home address; the O flag replaces all that is
-        not of the same log message (one Binding Update may carry several BIDs).
+        A de-registration without BID deletes all of the home address; the O flag replaces all that
+        is not of the same log message (one Binding Update may carry several BIDs). A deletion
+        without flags is no Binding Update's but an expiry's: it means its own key alone.
         """
         cache, options = change
         home, bid, at = cache.home_address, bid_of(options), pack_position(position)
         touched: list[Key] = []
         if not cache.lifetime_s:
-            for each in (bid,) if bid else self.bids(home) or (NO_BID,):
+            alone = bid or not cache.flags
+            for each in (bid,) if alone else self.bids(home) or (NO_BID,):
                 self._log(cache, each, (), at, now)
                 touched.append((home, each))
             return touched
@@ -255,9 +257,10 @@ class BindingStore(BindingTable):
         marks, state = self._marks, self._columns.state
         self._marks = None
         removed: list[Key] = []
-        for slot, mark in enumerate(marks or b""):
-            if mark == _UNMENTIONED and state[slot] != FREE:
-                if state[slot] & LIVE:
+        # Behind the marks there are only slots that the log filled since.
+        for slot, (mark, kind) in enumerate(zip(marks or b"", state, strict=False)):
+            if mark == _UNMENTIONED and kind != FREE:
+                if kind & LIVE:
                     removed.append(self._key(slot))
                 self._remove(slot)
         return removed
@@ -265,6 +268,11 @@ class BindingStore(BindingTable):
     def abort_sync(self) -> None:
         """Ended early: nothing is removed (harp.md §6)."""
         self._marks = None
+
+    def _remove(self, slot: int) -> None:
+        super()._remove(slot)
+        if self._marks is not None and slot < len(self._marks):
+            self._marks[slot] = _UNMENTIONED  # the next entry in the slot is another
 
     def _mark(self, slot: int, mark: int) -> bool:
         """Notes that a full sync met `slot`; False if the log did so before: it wins."""

@@ -246,7 +246,7 @@ class BindingTable:
         """Makes the entry in `slot` a binding that ends `units` of 4 s from `now`."""
         longest = self._columns.longest
         # The longest lifetime of *this* binding: what a tombstone remembers ended with it.
-        if self._columns.state[slot] & TOMBSTONE or units > longest[slot]:
+        if not self._columns.state[slot] & LIVE or units > longest[slot]:
             longest[slot] = units
         self._write_live(slot, record, options, position, now + units * UNIT_US)
 
