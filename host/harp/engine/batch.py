@@ -10,9 +10,10 @@ from harp.engine.config import GroupConfig, Security
 from harp.engine.entries import Change
 from harp.tables.harp_types import FIXED_OCTETS, HarpType
 from harp.tables.mh import LIFETIME_UNIT_S, MAX_MH_OCTETS
+from harp.wire.bindings import bindings
 from harp.wire.bulk import RECORD_OCTETS, BindingRecord, BulkCodec
 from harp.wire.codec import Codec
-from harp.wire.messages import Harp, Option
+from harp.wire.messages import BindingCache, Harp, Option
 
 IPV6_OCTETS = 40
 ESP_OCTETS = 64
@@ -72,6 +73,14 @@ class Packer:
             room -= octets
         if group:
             yield group
+
+    def changes(self, packed: Packed) -> list[Change]:
+        """The bindings of an SS-REP, in their order."""
+        changes: list[Change] = list(bindings(packed.message.options))
+        for home, care_of, flags, sequence, units in self.bulk.unpack(packed.block):
+            cache = BindingCache(home, care_of, flags, sequence, units * LIFETIME_UNIT_S)
+            changes.append((cache, ()))
+        return changes
 
     def pack(self, message: Harp, changes: list[Change]) -> Packed:
         """`message` with `changes` behind its own options, in their order."""

@@ -9,12 +9,14 @@ them its owner applies: a full sync (`replica`) or the state of a member ahead (
 from __future__ import annotations
 
 from enum import Enum
+from random import Random
 
 from harp.engine.config import UNSPECIFIED, GroupConfig
 from harp.engine.effects import Effect, SendHarp
 from harp.tables.constants import BACKOFF_FACTOR
 from harp.tables.harp_types import SEQUENCE_MODULUS, STATUS_REFUSED, HarpFlag, HarpType, Status
-from harp.wire.messages import AddressKind, Harp, IpAddress, Option, Options, SyncPosition
+from harp.wire.messages import AddressKind, Harp, IpAddress, Options, SyncPosition
+from harp.wire.sequence import next_harp_sequence
 
 AHEAD_MESSAGES = 4_096
 """Messages of an answer beyond the oldest missing one that are taken: bounds what is noted."""
@@ -42,7 +44,7 @@ def find_position(message: Harp) -> SyncPosition | None:
 
 
 def index_of(serial: int) -> int:
-    """Index of the `serial`-th message of an answer: harp.md §2.1, "from 1, after 65535 comes 1"."""
+    """Index of an answer's `serial`-th message: harp.md §2.1, "from 1, after 65535 comes 1"."""
     return (serial - 1) % SEQUENCE_MODULUS + 1
 
 
@@ -106,9 +108,7 @@ class Exchange:
 
     def ask(self) -> Effect:
         """The SS-REQ; the same again when repeated."""
-        message = Harp(
-            HarpType.SS_REQ, self._config.group, self.sequence, options=self._options
-        )
+        message = Harp(HarpType.SS_REQ, self._config.group, self.sequence, options=self._options)
         return SendHarp(self.peer, message)
 
     @property
@@ -168,10 +168,63 @@ class Exchange:
         return [self.ask()]
 
 
+class Asker:
+    """Starts exchanges and remembers those that are over: their messages may come again."""
+
+    def __init__(self, config: GroupConfig, rng: Random) -> None:
+        self._config = config
+        self._number = rng.randrange(SEQUENCE_MODULUS)  # harp.md §2.1: "start at random"
+        self._open: dict[tuple[bytes, int], Exchange] = {}
+        self._closed: dict[tuple[bytes, int], tuple[int, Status]] = {}
+
+    def ask(self, peer: bytes, options: Options, now: int) -> tuple[Exchange, Effect]:
+        """A new exchange, and its SS-REQ."""
+        self._number = next_harp_sequence(self._number)
+        exchange = Exchange(self._config, peer, self._number, options, now)
+        self._open[peer, self._number] = exchange
+        return exchange, exchange.ask()
+
+    def find(self, peer: bytes, reply: Harp) -> Exchange | None:
+        """The exchange that an SS-REP answers."""
+        return self._open.get((peer, reply.sequence))
+
+    def close(self, exchange: Exchange, now: int) -> None:
+        """It is over, whatever its phase; remembered for HARELIABILITY_TIMEOUT."""
+        for key in [key for key, (until, _) in self._closed.items() if until <= now]:
+            del self._closed[key]
+        key = (exchange.peer, exchange.sequence)
+        del self._open[key]
+        complete = exchange.phase is Phase.COMPLETE
+        status = Status.SUCCESS if complete else Status.UNSPECIFIED
+        self._closed[key] = now + self._config.reliability_timeout_us, status
+
+    def late(self, peer: bytes, reply: Harp, now: int) -> Effect | None:
+        """Acknowledges a message of an exchange that is over: of a complete one as before, of
+        another so that the stream ends. None: of no exchange known."""
+        until, status = self._closed.get((peer, reply.sequence), (now, Status.SUCCESS))
+        return acknowledgement(self._config, peer, reply, status) if until > now else None
+
+    def expire(self, now: int) -> list[Effect]:
+        """Repeats SS-REQs."""
+        return [effect for each in self._open.values() for effect in each.expire(now)]
+
+    @property
+    def deadline(self) -> int | None:
+        """The earliest repetition or end, µs."""
+        return min(
+            (due for each in self._open.values() if (due := each.deadline) is not None),
+            default=None,
+        )
+
+
 def acknowledgement(
-    config: GroupConfig, peer: bytes, reply: Harp, status: Status, options: Options
+    config: GroupConfig,
+    peer: bytes,
+    reply: Harp,
+    status: Status = Status.SUCCESS,
+    options: Options = (),
 ) -> Effect:
-    """The SS-ACK of an SS-REP (harp.md §2.1: "repeats Sequence # and Index")."""
+    """The SS-ACK of an SS-REP: harp.md §2.1, "repeats Sequence # and Index"."""
     message = Harp(
         HarpType.SS_ACK,
         config.group,
@@ -181,9 +234,3 @@ def acknowledgement(
         options=options,
     )
     return SendHarp(peer, message)
-
-
-def refused_bindings(home_addresses: list[bytes]) -> Options:
-    """harp.md §2.1: "refused bindings as IP Address"."""
-    options: list[Option] = [IpAddress(AddressKind.HOME, address) for address in home_addresses]
-    return tuple(options)

@@ -111,11 +111,12 @@ class ReplicatedLog:
         """Position of the oldest message kept; one more than `position` if none is."""
         return self.position - len(self._messages) + 1
 
-    def add(self, change: Change, octets: int) -> bool:
-        """Puts a change into the batch; False, and nothing done, if it is full: `flush` first."""
+    def add(self, changes: list[Change], octets: int) -> bool:
+        """Puts changes into the batch; False, and nothing done, if it has no room: `flush`
+        first."""
         if self._batch and octets > self._room:
             return False
-        self._batch.append(change)
+        self._batch += changes
         self._room -= octets
         return True
 
@@ -144,6 +145,7 @@ class ReplicatedLog:
     def attach(self, peer: bytes, position: int, now: int) -> list[Effect]:
         """A standby is sent all behind `position`; what is kept no longer it cannot get."""
         lane = Lane(max(position, self.first - 1), self._sync.log_window_messages, now)
+        lane.lost = position < lane.acked
         self._lanes[peer] = lane
         effects: list[Effect] = []
         self._pump(peer, lane, now, effects)
@@ -238,4 +240,5 @@ class ReplicatedLog:
     @property
     def deadline(self) -> int | None:
         """The earliest repetition, µs."""
-        return min((lane.due for lane in self._lanes.values() if lane.due is not None), default=None)
+        lanes = self._lanes.values()
+        return min((lane.due for lane in lanes if lane.due is not None), default=None)

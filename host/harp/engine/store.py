@@ -183,10 +183,15 @@ class BindingStore(BindingTable):
         """What changed of a home address at `old` changed at `new`: its change fell into a later
         log message than the one it was applied for."""
         was, at, c = pack_position(old), pack_position(new), self._columns
-        for bid in (NO_BID, *self._bids.get(home_address, ())):
-            slot = self._index.get(index_key(home_address, bid), NIL)
-            if slot and c.position[slot] == was:
+        for key in self.family(home_address):
+            slot = self._index[index_key(*key)]
+            if c.position[slot] == was:
                 c.position[slot] = at
+
+    def family(self, home_address: bytes) -> list[Key]:
+        """Keys of all bindings and tombstones of a home address."""
+        bids = (NO_BID, *self._bids.get(home_address, ()))
+        return [(home_address, b) for b in bids if index_key(home_address, b) in self._index]
 
     def spare_after(self, position: SyncPosition) -> None:
         """A full sync taken at `position` begins late: what the log changed since wins too."""

@@ -111,9 +111,8 @@ class Stream:
         """Sends what the window allows; only the first until that is acknowledged, for without
         its position the asker can use no other."""
         effects: list[Effect] = []
-        window = self._config.sync.stream_window_messages if self._serial not in (0, 1) else 1
-        if self._serial == 1 and not self._sent:
-            window = self._config.sync.stream_window_messages
+        first_owed = self._serial == 0 or 1 in self._sent
+        window = 1 if first_owed else self._config.sync.stream_window_messages
         while not self._finished and len(self._sent) < window:
             body, self._next = self._next, self._source(now)
             self._serial += 1

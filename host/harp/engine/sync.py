@@ -2,10 +2,10 @@
 
 Ref: harp.md §5 (new term, reconcile, two actives), §6 (log, full sync, drift, merge, durability)
 
-Joins the parts: `log` (active), `replica` (standby), `fullsync` (both), `reconcile` (new active),
-`digests`, `durability`. Effects out: `SendHarp`, `HelloWanted`, `ChangesDurable`, `WriteJournal`,
-`BindingMoved`, `Dropped`, `Log`. What is due at once includes the batch that `submit` began:
-the caller delivers all packets that wait, then calls `expire`, and the batch leaves whole.
+Joins `leader` (active), `replica` (standby), `stream` (answers) and `fullsync` (requests). Effects
+out: `SendHarp`, `HelloWanted`, `ChangesDurable`, `CacheChanged`, `BindingMoved`, `WriteJournal`,
+`Dropped`, `Log`. What is due at once includes the batch that `submit` began: the caller delivers
+all packets that wait, then calls `expire`, and the batch leaves whole.
 """
 
 from __future__ import annotations
@@ -14,137 +14,370 @@ from collections import Counter
 from collections.abc import Iterable
 from random import Random
 
-from harp.engine.config import GroupConfig
-from harp.engine.effects import Effect, HelloKind
-from harp.engine.entries import Change
+from harp.engine.batch import Packed, Packer
+from harp.engine.config import UNSPECIFIED, GroupConfig
+from harp.engine.effects import CacheChanged, Dropped, Effect, HelloKind, WriteJournal
+from harp.engine.entries import NO_BID, Change, Key, key_of
+from harp.engine.fullsync import Asker, find_position
+from harp.engine.journal import EntryForgotten, EntryKept, JournalCodec, StateKept
+from harp.engine.leader import LAST_POSITION, Leader
+from harp.engine.replica import Replica
 from harp.engine.store import BindingStore
+from harp.engine.stream import Answers, whole_store
+from harp.tables.harp_types import LOG_INDEX, STATUS_REFUSED, HarpType, Status
+from harp.tables.reasons import Reason
 from harp.wire.bulk import BulkReply
-from harp.wire.messages import Harp, Options, SyncPosition
+from harp.wire.messages import (
+    CacheDigest,
+    Harp,
+    IpAddress,
+    MobileNetworkPrefix,
+    Options,
+    SyncPosition,
+    Vendor,
+)
+
+LAST_TERM = 0xFFFF_FFFF
+"""A Term that nobody can go beyond: no position with it is believed."""
 
 
 class Sync:
-    """The replicated binding cache of one group, as this member sees it."""
+    """The replicated binding cache of one group, as this member sees it.
 
-    def __init__(self, config: GroupConfig, store: BindingStore, rng: Random) -> None:
+    `journal` encodes what must outlive a restart; None: nothing is kept. ValueError if
+    `journal_sync` wants one and there is none.
+    """
+
+    def __init__(
+        self,
+        config: GroupConfig,
+        store: BindingStore,
+        rng: Random,
+        journal: JournalCodec | None = None,
+    ) -> None:
+        if config.sync.journal_sync and journal is None:
+            raise ValueError("journal_sync = true: wants a journal")
         self.config = config
         self.store = store
         self.counters: Counter[str] = Counter()
-        """By name: `unprotected`, `full_syncs`, `duplicates`, `gaps`, drops by reason, ..."""
-        raise NotImplementedError
+        """`unprotected`, `full_syncs`, `duplicates`, `gaps`, `merged`, `digest_differs`, ..."""
+        self._journal = journal
+        self._packer = Packer(config)
+        self._asker = Asker(config, rng)
+        self._answers = Answers(config, self._packer)
+        self._replica = Replica(config, store, self._packer, self._asker, self.counters)
+        self._leader = Leader(
+            config, store, self._packer, self._asker, self._answers, self.counters
+        )
+        self._members = {member.identity for member in config.peers if not member.witness}
+        self._up: set[bytes] = set()
+        self._term_known = 0
+        self._leading = False
+        self._kept = self._state()
 
     def restore(self, position: SyncPosition, base: SyncPosition, term: int) -> None:
         """What the journal kept: own position, own base, highest term known. Before all else."""
-        raise NotImplementedError
+        self._replica.restore(position)
+        self._leader.reconcile.base = base
+        self._term_known = max(term, position.term, base.term)
+        self._kept = self._state()
+
+    # What others read
 
     @property
     def position(self) -> SyncPosition:
         """As announced in HELLOs: the old one until a full sync has ended (harp.md §6)."""
-        raise NotImplementedError
+        return self._leader.log.here if self._leading else self._replica.position
 
     @property
     def stamp(self) -> SyncPosition:
         """Position that a binding change made now gets: pass it to `BindingStore.apply`, then
         `submit` the changes in the same step (it corrects those that fall into a later message)."""
-        raise NotImplementedError
+        return self._leader.stamp
 
     @property
     def base(self) -> SyncPosition:
         """Position before this member became active."""
-        raise NotImplementedError
+        return self._leader.reconcile.base
 
     @property
     def term_known(self) -> int:
         """Highest Term heard or used."""
-        raise NotImplementedError
+        return self._term_known
 
     @property
     def synchronised(self) -> bool:
-        """The S flag."""
-        raise NotImplementedError
+        """The S flag: harp.md §6, "set while ACTIVE"."""
+        return self._leading or self._replica.synchronised
 
     @property
     def leading(self) -> bool:
         """Between `lead` and `stop_leading`."""
-        raise NotImplementedError
+        return self._leading
 
     @property
     def reconciling(self) -> bool:
         """Leading, and the state of members ahead is still being taken."""
-        raise NotImplementedError
+        return self._leading and self._leader.reconcile.running
+
+    @property
+    def syncing(self) -> bool:
+        """A full sync from the active is under way."""
+        return self._replica.syncing
 
     @property
     def drained(self) -> bool:
         """Leading: every synchronised standby that is up acknowledged the whole log."""
-        raise NotImplementedError
+        return self._leader.drained
 
     def standby_synchronised(self, peer: bytes) -> bool:
         """Leading: whether this standby's acknowledgements count for durability now."""
-        raise NotImplementedError
+        return self._leading and self._leader.counts(peer)
+
+    def hello_options(self, kind: HelloKind, now: int) -> Options:
+        """Sync Position and Cache Digest as a HELLO of this kind carries them: harp.md §2.3,
+        "in the first HELLO, in every answer to R, and with every digest"."""
+        if kind in (HelloKind.PLAIN, HelloKind.GOODBYE):
+            return ()
+        if kind is HelloKind.DIGEST and self._leading:
+            return self.position, self._leader.log.digest
+        return (self.position,)
+
+    # Roles
 
     def lead(self, now: int) -> list[Effect]:
         """Become active: highest term + 1, Position from 1, base = position before; asks all for
         their HELLO. Called again while leading: a new term above all known, the base kept."""
-        raise NotImplementedError
+        if self._leading:
+            return self._done(self._begin_term(self.base, now))
+        base = self._replica.position
+        self._replica.follow(None, now)
+        self._answers.abort_all(now)
+        self._leading = True
+        return self._done(self._begin_term(base, now))
+
+    def _begin_term(self, base: SyncPosition, now: int) -> list[Effect]:
+        """harp.md §5: "the highest known Term + 1 and starts at Position 1"."""
+        effects = self._leader.flush(now)
+        self._term_known += 1
+        effects += self._leader.lead(self._term_known, base, self._up, now)
+        return effects + self._leader.settle(now)
 
     def stop_leading(self, now: int) -> list[Effect]:
         """Withdraw: the log ends, pending Binding Acknowledgements are dropped."""
-        raise NotImplementedError
+        if not self._leading:
+            return []
+        effects = self._leader.flush(now)
+        self._leader.stop(now)
+        self._leading = False
+        self._replica.settle(self._leader.log.here)
+        return self._done(effects)
 
     def follow(self, active: bytes | None, now: int) -> list[Effect]:
-        """Standby: whose log is applied; None: nobody's. Repeating it does nothing."""
-        raise NotImplementedError
+        """Standby: whose log is applied; None: nobody's. Repeating it does nothing. A witness
+        follows nobody."""
+        if self._leading or self.config.me.witness:
+            return []
+        return self._done(self._replica.follow(active, now))
 
     def submit(self, changes: Iterable[Change], token: int | None, now: int) -> list[Effect]:
         """Leading: changes, applied to the store at `stamp`, go into the log. With a token one
-        `ChangesDurable` follows, perhaps at once."""
-        raise NotImplementedError
-
-    def hello_options(self, kind: HelloKind, now: int) -> Options:
-        """Sync Position and Cache Digest as a HELLO of this kind carries them (harp.md §2.3)."""
-        raise NotImplementedError
-
-    def hello_heard(self, peer: bytes, message: Harp, now: int) -> list[Effect]:
-        """Every valid HELLO of a member, after roles judged it: `follow` or `stop_leading` first,
-        where the HELLO leads to them."""
-        raise NotImplementedError
-
-    def receive(self, peer: bytes, message: Harp | BulkReply, now: int) -> list[Effect]:
-        """A valid SS-REQ, SS-REP or SS-ACK of a member."""
-        raise NotImplementedError
-
-    def journal_written(self, token: int, now: int) -> list[Effect]:
-        """A `WriteJournal` with this token is on disk."""
-        raise NotImplementedError
-
-    def peer_up(self, peer: bytes, now: int) -> list[Effect]:
-        """A member can be heard."""
-        raise NotImplementedError
-
-    def peer_down(self, peer: bytes, now: int) -> list[Effect]:
-        """A member is silent."""
-        raise NotImplementedError
-
-    def peer_left(self, peer: bytes, now: int) -> list[Effect]:
-        """A member said goodbye."""
-        raise NotImplementedError
-
-    def peer_restarted(self, peer: bytes, now: int) -> list[Effect]:
-        """A member has a newer Restart Counter: what it knew is gone."""
-        raise NotImplementedError
+        `ChangesDurable` follows, perhaps at once; none after `stop_leading`."""
+        if not self._leading:
+            return []
+        changes = tuple(changes)
+        effects: list[Effect] = self._kept_entries(_touched(self.store, changes), b"", token)
+        return self._done(effects + self._leader.submit(changes, token, now))
 
     def resync(self, now: int) -> list[Effect]:
         """Full sync now (`harpctl resync`); nothing while leading or following nobody."""
-        raise NotImplementedError
+        return self._done(self._replica.start_sync(now))
 
     def fetch(self, home_addresses: Iterable[bytes], now: int) -> list[Effect]:
         """Standby: asks the active for single home addresses (harp.md §6)."""
-        raise NotImplementedError
+        return self._done(self._replica.fetch(list(home_addresses), now))
+
+    # Members
+
+    def peer_up(self, peer: bytes, now: int) -> list[Effect]:
+        """A member can be heard."""
+        if peer not in self._members or peer in self._up:
+            return []
+        self._up.add(peer)
+        return self._done(self._leader.appeared(peer, now) if self._leading else [])
+
+    def peer_down(self, peer: bytes, now: int) -> list[Effect]:
+        """A member is silent."""
+        if peer not in self._up:
+            return []
+        self._up.discard(peer)
+        return self._done(self._leader.lost(peer, now) if self._leading else [])
+
+    def peer_left(self, peer: bytes, now: int) -> list[Effect]:
+        """A member said goodbye."""
+        return self.peer_down(peer, now)
+
+    def peer_restarted(self, peer: bytes, now: int) -> list[Effect]:
+        """A member has a newer Restart Counter: what it knew is gone."""
+        self._answers.forget(peer)
+        if peer in self._up and self._leading:
+            return self._done(self._leader.restarted(peer, now))
+        return []
+
+    # Messages
+
+    def hello_heard(self, peer: bytes, message: Harp, now: int) -> list[Effect]:
+        """Every valid HELLO of a member, after roles judged it: `peer_up`, `follow` or
+        `stop_leading` first, where the HELLO leads to them."""
+        if peer not in self._members:
+            return []
+        position = find_position(message)
+        if position is not None:
+            if position.term >= LAST_TERM:
+                return [self._drop(peer, "a Term that none can follow")]
+            self._term_known = max(self._term_known, position.term)
+        if not self._leading:
+            if position is None or peer != self._replica.following:
+                return self._done([])
+            digest = next((o for o in message.options if type(o) is CacheDigest), None)
+            return self._done(self._replica.hello(position, digest, now))
+        effects: list[Effect] = []
+        if position is not None and self._leader.foreign(peer, position):
+            # harp.md §5: "begins a new one above it, keeping its old base".
+            effects = self._begin_term(self.base, now)
+        return self._done(effects + self._leader.hello(peer, message, position, now))
+
+    def receive(self, peer: bytes, message: Harp | BulkReply, now: int) -> list[Effect]:
+        """A valid SS-REQ, SS-REP or SS-ACK of a member."""
+        if isinstance(message, BulkReply):
+            return self._done(self._reply(peer, Packed(message.message, message.block), now))
+        match message.type:
+            case HarpType.SS_REQ:
+                return self._done(self._request(peer, message, now))
+            case HarpType.SS_REP:
+                return self._done(self._reply(peer, Packed(message, b""), now))
+            case HarpType.SS_ACK:
+                return self._done(self._acknowledgement(peer, message, now))
+            case _:
+                return [self._drop(peer, f"{message.type.name} is not of state synchronisation")]
+
+    def _drop(self, peer: bytes, detail: str) -> Effect:
+        return Dropped(Reason.UNEXPECTED, peer, self.config.group, detail)
+
+    def _request(self, peer: bytes, message: Harp, now: int) -> list[Effect]:
+        known = self._answers.known(peer, message, now)
+        if known is not None:
+            return known
+        homes = [o.address for o in message.options if isinstance(o, IpAddress)]
+        since = find_position(message)
+        status = self._refusal(message, homes, since)
+        if status is not None:
+            return self._answers.refuse(peer, message, status, now)
+        if self._leading:
+            return self._leader.request(peer, message, homes, since, now)
+        source = whole_store(self.store, self._packer, since)
+        return self._answers.answer(peer, message, self.position, source, now)
+
+    def _refusal(
+        self, message: Harp, homes: list[bytes], since: SyncPosition | None
+    ) -> Status | None:
+        """What role and kind of an SS-REQ forbid."""
+        if not homes or any(isinstance(o, MobileNetworkPrefix | Vendor) for o in message.options):
+            # harp.md §6: "requests by prefix or Vendor are answered 128".
+            return Status.UNSPECIFIED
+        if not self._leading and (since is None or UNSPECIFIED not in homes):
+            # A standby gives what a new active lacks, nothing else.
+            return Status.NOT_ACTIVE
+        return None
+
+    def _reply(self, peer: bytes, packed: Packed, now: int) -> list[Effect]:
+        message = packed.message
+        if message.index == LOG_INDEX:
+            effects = self._replica.log_message(peer, packed, now)
+            self._term_known = max(self._term_known, self._replica.running.term)
+            return effects
+        exchange = self._asker.find(peer, message)
+        if exchange is None:
+            late = self._asker.late(peer, message, now)
+            return [late] if late else [self._drop(peer, "an answer that nobody waits for")]
+        if self._leading:
+            changes = self._packer.changes(packed)
+            return self._leader.state_of_ahead(peer, exchange, packed, changes, now)
+        return self._replica.answer(exchange, packed, now)
+
+    def _acknowledgement(self, peer: bytes, message: Harp, now: int) -> list[Effect]:
+        refused = message.status >= STATUS_REFUSED
+        if message.index != LOG_INDEX:
+            if refused and not message.options:
+                self._answers.abort(peer, now)  # the asker gave the exchange up
+                return []
+            effects = self._answers.acknowledged(peer, message, now)
+            return [self._drop(peer, "SS-ACK of no answer")] if effects is None else effects
+        if not self._leading:
+            return [self._drop(peer, "SS-ACK of no log")]
+        position = find_position(message)
+        if refused or position is None:
+            return self._leader.log_refused(peer, message.status, now)
+        return self._leader.log_ack(peer, message, position, now)
+
+    def journal_written(self, token: int, now: int) -> list[Effect]:
+        """A `WriteJournal` with this token is on disk."""
+        return self._leader.journal_written(token, now)
+
+    # Time
 
     def expire(self, now: int) -> list[Effect]:
         """All that is due at `now`."""
-        raise NotImplementedError
+        effects = self._asker.expire(now) + self._answers.expire(now)
+        part = self._leader if self._leading else self._replica
+        effects += part.expire(now)
+        if self._leading and self._leader.log.position >= LAST_POSITION:
+            effects += self._begin_term(self.position, now)
+        return self._done(effects)
 
     @property
     def deadline(self) -> int | None:
         """When `expire` is due, µs."""
-        raise NotImplementedError
+        part = self._leader if self._leading else self._replica
+        times = (self._asker.deadline, self._answers.deadline, part.deadline)
+        return min((time for time in times if time is not None), default=None)
+
+    # Journal
+
+    def _done(self, effects: list[Effect]) -> list[Effect]:
+        """Every public step ends here: what it changed goes into the journal."""
+        if self._journal is None:
+            return effects
+        written: list[Effect] = []
+        for effect in effects:
+            if isinstance(effect, CacheChanged):
+                written += self._kept_entries(effect.keys, effect.block, None)
+        state = self._state()
+        if state != self._kept:
+            self._kept = state
+            written.append(WriteJournal(self.config.group, self._journal.encode(state)))
+        return written + effects
+
+    def _state(self) -> StateKept:
+        return StateKept(self.position, self.base, self._term_known)
+
+    def _kept_entries(self, keys: Iterable[Key], block: bytes, token: int | None) -> list[Effect]:
+        """Journal records of entries as they are now, one effect for all."""
+        journal = self._journal
+        if journal is None:
+            return []
+        records: list[bytes] = []
+        homes = ((record[0], NO_BID) for record in self._packer.bulk.unpack(block))
+        for key in (*keys, *homes):
+            entry = self.store.find(*key)
+            records.append(journal.encode(EntryKept(entry) if entry else EntryForgotten(*key)))
+        wanted = token if self.config.sync.journal_sync else None
+        return [WriteJournal(self.config.group, b"".join(records), wanted)] if records else []
+
+
+def _touched(store: BindingStore, changes: tuple[Change, ...]) -> list[Key]:
+    """Keys that the changes may have reached: all of each home address."""
+    keys = {key_of(change): None for change in changes}
+    for home in {home for home, _ in keys}:
+        keys.update(dict.fromkeys(store.family(home)))
+    return list(keys)
