@@ -60,6 +60,7 @@ from harp.engine.journal import (
     RestartKept,
     StateKept,
     TimestampKept,
+    split,
 )
 from harp.engine.moved import Draining
 from harp.engine.peers import Peer, PeerLink, PeerTable
@@ -103,7 +104,8 @@ class Group:
         self.detector = Detector(config, self.peers)
         self.hellos = HelloSender(config, self.peers, self.protector, rng)
         self.roles = Roles(config, self.peers, rng)
-        self.sync = Sync(config, self.store, rng)
+        self._journal = JournalCodec(codec, clock_offset_us)
+        self.sync = Sync(config, self.store, rng, self._journal)
         self.home_agent = HomeAgent(
             config,
             self.store,
@@ -126,7 +128,6 @@ class Group:
             self.rekeyer,
             self.draining,
         )
-        self._journal = JournalCodec(codec, clock_offset_us)
         self._restart_counter = 0
         self._followed: bytes | None = None
         self._news = False
@@ -141,9 +142,9 @@ class Group:
     # Start and end
 
     def restore(self, records: Iterable[bytes]) -> None:
-        """What the journal kept, oldest record first; before `start`. A record of a kind that this
-        version does not know is counted."""
-        for octets in records:
+        """What the journal kept, oldest first, one or more records in each; before `start`. What
+        this version does not know is counted."""
+        for octets in (one for some in records for one in split(some).records):
             match self._journal.decode(octets):
                 case EntryKept(entry):
                     self.store.restore(entry)
