@@ -1,0 +1,283 @@
+"""The frame buffer: holds frames until their verdicts, lets some out early, drops the others.
+
+Ref: offload.md §1 (two maximum frames, order kept, cut-through, no back-pressure into the MAC)
+"""
+
+from amaranth import Module, Mux, Signal
+from amaranth.lib import data, fifo, memory, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from harp.tables.offload import MAX_FRAME_OCTETS, MIN_FRAME_OCTETS
+from harp_gateware.layouts import VERDICT, WORD, FrameError
+from harp_gateware.params import WORD_OCTETS
+
+MAX_WORDS = MAX_FRAME_OCTETS // WORD_OCTETS
+MIN_WORDS = MIN_FRAME_OCTETS // WORD_OCTETS
+MARGIN = 8
+"""Words kept free: room is judged three clocks late, and a cut frame needs one more for its end."""
+UNDECIDED = 32
+"""Frames that have ended but have no verdict yet: one-word frames, 16 clocks."""
+AGE = 32
+"""Bits of the age of a frame in clocks."""
+
+STORED = data.StructLayout({"data": 64, "octets": 3, "last": 1, "error": FrameError})
+"""A word in the RAM; 8 octets are 0."""
+
+
+class FrameBuffer(wiring.Component):
+    """A FIFO of frames; each leaves whole, leaves early, or vanishes, by its verdict.
+
+    `i` is stored as it comes. `i_verdict` judges the oldest frame without one, at least 2 clocks
+    after its last word; `i_early` lets the oldest frame without verdict go while it comes in.
+    First word out: 3 clocks after `i_early` or `i_verdict` when nothing is before it; then a word
+    a clock, one clock between frames. `o` has `first` of its own and `append_fcs` 0.
+
+    A frame that leaves early and is bad (error, under 64 or over 9,216 octets) ends with an error.
+    The 1,153rd word of a frame is its last, with an error; the rest is thrown away. No room: the
+    frame is cut likewise, or, if it had not begun, never seen; `o_overrun` is 1 for a clock and it
+    is not forwarded, whatever its verdict. A frame with `i_mark` at its verdict is not sent while
+    `refuse`: `o_refused` is 1 for a clock instead.
+    """
+
+    def __init__(self, *, words: int, frames: int) -> None:
+        self._words = words
+        self._frames = frames
+        super().__init__(
+            {
+                "i": In(stream.Signature(WORD, always_ready=True)),
+                "i_early": In(stream.Signature(data.StructLayout({}), always_ready=True)),
+                "i_verdict": In(stream.Signature(VERDICT, always_ready=True)),
+                "i_mark": In(1),
+                "refuse": In(1),
+                "o": Out(stream.Signature(WORD)),
+                "o_overrun": Out(1),
+                "o_refused": Out(1),
+                "high_water": Out(range(words + 1)),  # most words ever buffered
+                "latency_max": Out(AGE),  # longest first word in to first word out, clocks
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        pointer = range(self._words)
+        self._ends = data.StructLayout({"end": Signal(pointer).shape(), "lost": 1, "born": AGE})
+        self._entry = data.StructLayout(
+            {
+                "start": Signal(pointer).shape(),
+                "end": Signal(pointer).shape(),
+                "born": AGE,
+                "mark": 1,
+            }
+        )
+        self._wr, self._rd = Signal(pointer), Signal(pointer)
+        self._clock = Signal(AGE)
+        m.d.sync += self._clock.eq(self._clock + 1)
+        m.submodules.ram = self._ram = memory.Memory(shape=STORED, depth=self._words, init=[])
+        m.submodules.ends = self._ended = fifo.SyncFIFO(width=self._ends.size, depth=UNDECIDED)
+        m.submodules.queue = self._queue = fifo.SyncFIFOBuffered(
+            width=self._entry.size, depth=self._frames
+        )
+        self._measure(m)
+        self._receive(m)
+        self._store(m)
+        self._judge(m)
+        self._choose(m)
+        self._send(m)
+        return m
+
+    def _measure(self, m: Module) -> None:
+        """How full: `self._full` is late by some clocks, which MARGIN allows for."""
+        used = Signal(range(self._words))
+        self._full = Signal()
+        m.d.sync += [
+            used.eq(self._wr - self._rd),
+            self._full.eq(
+                (used >= self._words - MARGIN) | (self._queue.level >= self._frames - UNDECIDED)
+            ),
+        ]
+        with m.If(used > self.high_water):
+            m.d.sync += self.high_water.eq(used)
+
+    def _receive(self, m: Module) -> None:
+        """First clock: the word's number in its frame, so that its end can be judged."""
+        number = Signal(range(MAX_WORDS + 2))  # of this word, from 0; saturates
+        self._in = Signal(WORD)
+        self._in_valid = Signal()
+        self._short, self._long = Signal(), Signal()
+        here = Mux(self.i.p.first, 0, number)
+        m.d.sync += [self._in_valid.eq(self.i.valid), self._in.eq(self.i.p)]
+        with m.If(self.i.valid):
+            m.d.sync += [
+                self._short.eq(
+                    (here < MIN_WORDS - 1)
+                    | ((here == MIN_WORDS - 1) & (self.i.p.octets != WORD_OCTETS))
+                ),
+                self._long.eq(here >= MAX_WORDS),
+                number.eq(Mux(here > MAX_WORDS, here, here + 1)),
+            ]
+
+    def _store(self, m: Module) -> None:
+        """Second clock: write the word, or the end of a frame that must be cut."""
+        word, valid = self._in, self._in_valid
+        cut, lost = Signal(), Signal()  # of the frame under way: thrown away from here; overrun
+        was_cut = ~word.first & cut
+        full = self._full & ~was_cut
+        nothing = full & word.first
+        write = valid & ~was_cut & ~nothing
+        cutting = full | self._long
+        bad = (word.error != FrameError.GOOD) | self._short | self._long
+        self._overrun_now = Signal()
+        self._last_in = valid & word.last
+        wr = Mux(write, self._wr + 1, self._wr)
+        port = self._ram.write_port()
+        m.d.comb += [
+            self._overrun_now.eq(valid & full),
+            port.addr.eq(self._wr),
+            port.en.eq(write),
+            port.data.data.eq(word.data),
+            port.data.octets.eq(word.octets),
+            port.data.last.eq(word.last | cutting),
+            # Too short or too long is an error too, even if the MAC found none.
+            port.data.error.eq(
+                Mux(
+                    full,
+                    FrameError.OVERRUN,
+                    Mux(
+                        (word.last | self._long) & bad,
+                        Mux(word.error == FrameError.GOOD, FrameError.FCS, word.error),
+                        FrameError.GOOD,
+                    ),
+                )
+            ),
+        ]
+        self._born = Signal(AGE)
+        born = Mux(word.first, self._clock, self._born)
+        end = data.View(self._ends, Signal(self._ends.size))
+        m.d.comb += [
+            end.end.eq(wr),
+            end.lost.eq(full | (~word.first & lost)),
+            end.born.eq(born),
+            self._ended.w_data.eq(end.as_value()),
+            self._ended.w_en.eq(self._last_in),
+        ]
+        m.d.sync += [self._wr.eq(wr), self.o_overrun.eq(self._overrun_now)]
+        with m.If(valid):
+            m.d.sync += [
+                cut.eq(was_cut | cutting),
+                lost.eq(full | (~word.first & lost)),
+                self._born.eq(born),
+            ]
+
+    def _judge(self, m: Module) -> None:
+        """Pairs verdicts with the frames that have ended, in order."""
+        self._oldest = Signal(range(self._words))  # first word of the oldest without verdict
+        self._opened = Signal()  # it may leave early
+        self._live = Signal()  # it is leaving
+        head = data.View(self._ends, self._ended.r_data)
+        verdict = self.i_verdict
+        self._pass = Signal()  # send it; it has not begun to leave
+        m.d.comb += [
+            self._pass.eq(verdict.valid & verdict.p.forward & ~head.lost & ~self._live),
+            self._ended.r_en.eq(verdict.valid),
+        ]
+        with m.If(verdict.valid):
+            m.d.sync += [self._oldest.eq(head.end), self._opened.eq(0)]
+        with m.Elif(self.refuse):
+            m.d.sync += self._opened.eq(0)
+        with m.If(self.i_early.valid):
+            m.d.sync += self._opened.eq(1)
+        self._head = head
+        self._decided = Signal(self._entry)
+        m.d.comb += [
+            self._decided.start.eq(self._oldest),
+            self._decided.end.eq(head.end),
+            self._decided.born.eq(head.born),
+            self._decided.mark.eq(self.i_mark),
+        ]
+
+    def _choose(self, m: Module) -> None:
+        """Which frame leaves next: the queue's, the one just judged, the one that comes in."""
+        self._busy, self._closed = Signal(), Signal()
+        self._end = Signal(range(self._words))
+        self._done = Signal()
+        entry = data.View(self._entry, self._queue.r_data)
+        idle = ~self._busy | self._done
+        empty = self._queue.level == 0
+        direct = idle & empty & self._pass
+        skip = Signal()
+        self._from = Signal(AGE)
+        self._begun = Signal()  # its first word has been fetched
+        m.d.comb += [
+            self._queue.w_data.eq(self._decided.as_value()),
+            self._queue.w_en.eq(self._pass & ~direct),
+            self._queue.r_en.eq(idle & self._queue.r_rdy),
+            skip.eq(self.refuse & Mux(empty, self.i_mark, entry.mark)),
+        ]
+        m.d.sync += self.o_refused.eq(0)
+        with m.If(self._done):
+            m.d.sync += self._busy.eq(0)
+        with m.If(idle & self._queue.r_rdy):
+            self._load(m, entry, skip)
+        with m.Elif(direct):
+            self._load(m, self._decided, skip)
+        with m.Elif(idle & empty & ~self.i_verdict.valid & ~self._live):
+            # What was dropped is free; the oldest frame may go while it comes in.
+            m.d.sync += [self._rd.eq(self._oldest), self._closed.eq(0), self._begun.eq(0)]
+            with m.If(self.i_early.valid | (self._opened & ~self.refuse)):
+                m.d.sync += [self._busy.eq(1), self._live.eq(1)]
+        with m.If(self._busy & ~self._closed):
+            m.d.sync += self._from.eq(Mux(self._ended.r_rdy, self._head.born, self._born))
+            with m.If(self._ended.r_rdy):
+                m.d.sync += [self._closed.eq(1), self._end.eq(self._head.end)]
+        with m.If(self.i_verdict.valid):
+            m.d.sync += self._live.eq(0)
+
+    def _load(self, m: Module, entry: data.View, skip: Signal) -> None:
+        m.d.sync += [
+            self._rd.eq(Mux(skip, entry.end, entry.start)),
+            self._end.eq(entry.end),
+            self._from.eq(entry.born),
+            self._begun.eq(0),
+            self._closed.eq(1),
+            self._busy.eq(~skip),
+            self.o_refused.eq(skip),
+        ]
+
+    def _send(self, m: Module) -> None:
+        """Address, RAM, output: two clocks, held together when the output is not ready."""
+        limit = Mux(self._closed, self._end, self._wr)
+        more = self._busy & (self._rd != limit)
+        fetched, first = Signal(), Signal(init=1)
+        move_out = ~self.o.valid | self.o.ready
+        move = ~fetched | move_out
+        port = self._ram.read_port()
+        m.d.comb += [
+            self._done.eq(self._busy & self._closed & (self._rd == self._end)),
+            port.addr.eq(self._rd),
+            port.en.eq(move),
+        ]
+        with m.If(move):
+            m.d.sync += fetched.eq(more)
+            with m.If(more):
+                m.d.sync += [self._rd.eq(self._rd + 1), self._begun.eq(1)]
+        word = port.data
+        with m.If(move_out):
+            m.d.sync += self.o.valid.eq(fetched)
+            with m.If(fetched):
+                m.d.sync += [
+                    self.o.p.data.eq(word.data),
+                    self.o.p.octets.eq(Mux(word.octets == 0, WORD_OCTETS, word.octets)),
+                    self.o.p.first.eq(first),
+                    self.o.p.last.eq(word.last),
+                    self.o.p.error.eq(word.error),
+                    first.eq(word.last),
+                ]
+        self._age(m, more & move & ~self._begun)
+
+    def _age(self, m: Module, begins: Signal) -> None:
+        """Latency of the frame whose first word is being fetched."""
+        age, begun, known = Signal(AGE), Signal(), Signal()
+        # One clock from `i` to the birth, two from here to `o`, one already gone.
+        m.d.sync += [begun.eq(begins), known.eq(begun), age.eq(self._clock - self._from + 2)]
+        with m.If(known & (age > self.latency_max)):
+            m.d.sync += self.latency_max.eq(age)
