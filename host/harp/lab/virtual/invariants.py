@@ -131,7 +131,7 @@ def timer_bounded(facts: Observed, member: Member) -> str | None:
     """Every timer is bounded: a member that runs has a HELLO due within its interval (harp.md
     §4), so its deadline is never further off than that."""
     node = member.node
-    if not node.running or len(node.unplugged) == len(node.ports):
+    if not node.running or node.stopping or len(node.unplugged) == len(node.ports):
         return None
     left = node.next_call_us
     if left is None or left > node.config.hello_interval_us * 11 // 10:
@@ -271,6 +271,8 @@ def converged(facts: Observed) -> str | None:
             since = facts.mutual_since(active, member) if member is not active else None
             if since is None or probe is None or other is None or not member.node.running:
                 continue
+            if member.node.config.me.witness:
+                continue  # has a voice, no copy
             since = max(since, active.role_since, member.role_since, member.resumed_us)
             if facts.network.now - since < facts.bounds.converged:
                 continue

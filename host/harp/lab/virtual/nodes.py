@@ -129,6 +129,8 @@ class Node:
         self._wake: int | None = None
         self._deadline: int | None = None
         self._guard = Guard(self)
+        self.stopping = False
+        """Says goodbye, and wants to be called no more."""
         self.unplugged: set[str] = set()
         """Links whose interface is down."""
         self.ports: dict[str, Port] = {
@@ -198,7 +200,9 @@ class Node:
     def stop(self) -> None:
         """The daemon ends as it should: says goodbye itself."""
         if self.running:
+            self.stopping = True
             self.tell(ev.StopRequested())
+            self.stopping = False
             self._end()
             self.withdraw()
 
