@@ -190,7 +190,7 @@ class Group:
         effects = self._wake(now)
         kind = heard.message.type
         if kind is HarpType.HELLO:
-            return effects + self._settle(self._hello(peer, link, heard, now), now)
+            return effects + self._settle(self._hello(peer, link, heard, now), now, routed=True)
         if kind in _SYNC_TYPES:
             found = self.sync.receive(peer.identity, bulk or heard.message, now)
         elif kind is HarpType.REKEY:
@@ -201,10 +201,11 @@ class Group:
         return effects + self._settle(found, now)
 
     def _hello(self, peer: Peer, link: PeerLink, heard: Heard, now: int) -> list[Effect]:
+        """What a HELLO leads to, routed."""
         hello = heard.message
         if self.detector.replayed(peer, link, hello, heard.multicast):
             drop = self._dropped(heard, Judgement(Reason.REPLAY, f"HELLO {hello.sequence}"))
-            return [drop, *self.detector.replay_heard(peer, link, now)]
+            return self._route([drop, *self.detector.replay_heard(peer, link, now)], now)
         self._clock_warned.discard(peer.identity)
         effects = self._route(self.detector.heard(peer, link, hello, heard.multicast, now), now)
         self._follow(effects, now)
