@@ -42,13 +42,19 @@ from harp.engine.store import BindingStore
 from harp.engine.timers import Timers
 from harp.tables.constants import BACKOFF_FACTOR
 from harp.tables.harp_types import LOG_INDEX, HarpType, Status
+from harp.tables.options import BINDING_CACHE
 from harp.tables.reasons import Reason
 from harp.wire.bindings import bindings
+from harp.wire.bulk import RECORD_OCTETS
 from harp.wire.messages import CacheDigest, Harp, SyncPosition
 from harp.wire.sequence import log_sequence
 
 HELD_MESSAGES = 256
 """Log messages kept that came before their time; more come again by retransmission."""
+_HOME_OCTET = RECORD_OCTETS - BINDING_CACHE.lengths[0]
+"""Where the home address begins in a record of a block."""
+_STRANGE = frozenset((0x00, 0xFF))
+"""First octets that no usual home address has."""
 START = SyncPosition(0, 0)
 """Before any log."""
 
@@ -406,15 +412,19 @@ class Replica:
         if self._homes:
             return self._load_some(self._packer.changes(packed), position, now, effects)
         changes = list(bindings(packed.message.options))
-        records = list(self._packer.bulk.unpack(packed.block))
-        bad = unusable(changes) + [r[0] for r in records if not is_unicast(r[0])]
-        if bad:
-            changes = [change for change in changes if is_unicast(change[0].home_address)]
-            records = [record for record in records if is_unicast(record[0])]
-        store.apply_records(records, position, now)
+        bad = unusable(changes)
+        block = packed.block
+        if not _STRANGE.isdisjoint(block[_HOME_OCTET::RECORD_OCTETS]):  # rare: look closer
+            records = list(self._packer.bulk.unpack(block))
+            bad += [record.home_address for record in records if not is_unicast(record[0])]
+            block = self._packer.bulk.pack(record for record in records if is_unicast(record[0]))
+        store.apply_block(block, position, now)
+        keys: list[Key] = []
         for change in changes:
-            store.load(change, position, now)
-        effects.append(CacheChanged(tuple(key_of(change) for change in changes), packed.block))
+            if is_unicast(change[0].home_address):
+                store.load(change, position, now)
+                keys.append(key_of(change))
+        effects.append(CacheChanged(tuple(keys), block))
         return bad
 
     def _load_some(
