@@ -156,7 +156,8 @@ def _single_headers() -> Iterator[Extension]:
     yield routing(2, 1, HOME, OWN)
     yield routing(0, 0, HOME)
     yield routing(0, 1, HOME)
-    yield routing(4, 0)
+    yield routing(253, 0)
+    yield routing(253, 1)
     yield fragment(0, False)
     yield fragment(0, True)
     yield fragment(1, False)
@@ -284,8 +285,7 @@ class Frames:
         label, draft = next(iter(plan()))
         mh = bytearray(draft.payload)
         for _ in range(self._rng.randrange(1, 3)):
-            if mh:
-                mh[self._rng.randrange(min(16, len(mh)))] = self._rng.randrange(256)
+            mh[self._rng.randrange(min(16, len(mh)))] = self._rng.randrange(256)
         noisy = replace(draft, payload=bytes(mh), hop_limit=self._rng.choice((255, 255, 254)))
         yield f"noise in {label}", noisy
 

@@ -211,9 +211,9 @@ class Model:
         heading = read_heading(octets, self.config.local)
         verdict = Verdict(Reason.BAD_FRAME, heading.link.depth)
         decision = Decision(Action.DROP, Outcome.DROP)
-        found = heading.found
+        found, passing = heading.found, (Action.PASS, Action.ABSORB)
         starts = isinstance(found, Reason) and (
-            not self.enforced or self.config.rules[found].action is Action.PASS
+            not self.enforced or self.config.rules[found].action in passing
         )
         return self._record(verdict, decision, Egress.CUT if starts else Egress.NOTHING)
 

@@ -119,7 +119,10 @@ class Slots:
         for due in self._expected():
             on_time = due.earliest_us - delay_us <= at_us <= due.latest_us + delay_us
             if due.octets == octets and on_time:
-                self._note(due, at_us)
+                if self._resigns and due is self._resigns[0]:
+                    self._resigns.popleft()
+                else:
+                    self._note(due.slot, at_us)
                 return due
         return None
 
@@ -128,15 +131,14 @@ class Slots:
         due, resigns = self.due(), len(self._resigns)
         return due[:1] + due[resigns:] if resigns else due
 
-    def _note(self, due: Due, at_us: int) -> None:
-        slot = self._slots[due.slot]
-        if self._resigns and due is self._resigns[0]:
-            self._resigns.popleft()
-        elif slot is not None:
-            self._count(due.slot, slot)
-            jitter = slot.period_us * slot.jitter_percent // 100
-            latest = at_us + slot.period_us
-            self._since[due.slot] = (latest - jitter, latest)
+    def _note(self, index: int, at_us: int) -> None:
+        """A periodic slot sent: count, and set the next window."""
+        slot = self._slots[index]
+        assert slot is not None, "only a configured slot is due"
+        self._count(index, slot)
+        jitter = slot.period_us * slot.jitter_percent // 100
+        latest = at_us + slot.period_us
+        self._since[index] = (latest - jitter, latest)
 
     def _counter(self, index: int, slot: Slot) -> int:
         return index if slot.sequence_slot is None else slot.sequence_slot

@@ -105,13 +105,11 @@ def decide(
     watch: Watch | None,
     at_us: int,
 ) -> Decision:
-    """Decide what becomes of a frame; take its token or count its heartbeat.
+    """Decide what becomes of a good frame; take its token or count its heartbeat.
 
     `watch` is the state of the verdict's peer, None without one.
     """
     action = _action(verdict, config)
-    if verdict.reason is Reason.BAD_FRAME:
-        return Decision(Action.DROP, Outcome.DROP)
     if not enforced:
         return Decision(action, Outcome.PASS)
     bucket = _bucket(verdict, action, config)
