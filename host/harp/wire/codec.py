@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, assert_never
 
 from harp.tables import options as option_table
 from harp.tables.codepoints import DEFAULT_CODE_POINTS, CodePoints
@@ -212,6 +212,7 @@ class Codec:
                 return MhType.HEARTBEAT, _HEARTBEAT.pack(message), message.options
             case msg.OtherMobility():
                 return message.mh_type, message.data, ()
+        assert_never(message)
 
 
 def parse_harp_head(mh: bytes) -> tuple[Any, ...]:
