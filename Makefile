@@ -30,7 +30,7 @@ lint: setup ## ruff and mypy
 	@$(BIN)/mypy
 
 bench: setup ## benchmarks as JSON
-	@$(BIN)/harp-lab bench
+	@$(BIN)/harp-lab bench --json
 
 generated: setup ## write again what comes from the tables: reference pages, dissector, diagrams
 	@$(BIN)/python -m harp.reference
