@@ -21,7 +21,7 @@ _MULTICAST_GROUP = IPv6Address("ff02::114")
 @dataclass(frozen=True, slots=True)
 class CodePoints:
     """Every TBD number of the draft. Raises ValueError, naming the field, on a value that cannot
-    work: out of range, assigned to something else by IANA, or used twice."""
+    work: out of range, that of a message or option known here, or used twice."""
 
     mh_type_harp: int = 11
     """MH Type of all HARP messages; 11 is "Experimental Mobility Header" (RFC 5096)."""

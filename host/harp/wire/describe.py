@@ -12,6 +12,7 @@ from harp.tables.harp_types import HARP_TYPES, HarpFlag, HarpType
 from harp.tables.mh import MH_TYPES, MhType
 from harp.wire import messages as msg
 from harp.wire.bindings import bindings, outside_bindings
+from harp.wire.mandatory import OF_BINDING
 
 Json: TypeAlias = dict[str, Any]
 
@@ -89,7 +90,8 @@ def _harp(message: msg.Harp) -> Json:
     }
     if message.type is not HarpType.SS_REP:
         return described | _options(message.options)
-    described |= _options(outside_bindings(message.options))
+    # An option of a binding that stands before the first of an answer belongs to nothing.
+    described |= _options(outside_bindings(message.options), never_listed=OF_BINDING)
     described["bindings"] = [_binding(*pair) for pair in bindings(message.options)]
     return described
 
@@ -109,15 +111,15 @@ def _binding(binding: msg.BindingCache, own: msg.Options) -> Json:
     return described
 
 
-def _options(options: msg.Options) -> Json:
+def _options(options: msg.Options, never_listed: frozenset[type] = frozenset()) -> Json:
     """`options` as the vectors list them; the rest, if any, in `other_options`."""
     listed, other = [], []
     for option in options:
         known = _option(option)
-        if known:
+        if known and type(option) not in never_listed:
             listed.append(known)
         else:
-            other.append(_other_option(option))
+            other.append(known or _other_option(option))
     return {"options": listed} | ({"other_options": other} if other else {})
 
 
