@@ -39,6 +39,8 @@ from harp.wire.messages import Harp, SyncPosition
 
 LAST_POSITION = 0xFFFF_0000
 """harp.md §2.3: Position has 32 bits; short of the end a new term begins."""
+POLLS = 8
+"""How often a reconcile asks members that do not answer."""
 NEVER_REACHED = -1
 """A member that can have no position of our log."""
 
@@ -96,6 +98,7 @@ class Leader:
         self.answers.abort_all(now)
         self.reconcile.begin(base, up, now)
         self._digest_at = now + self._config.sync.digest_interval_us
+        self._poll_at = now + self._poll_us
         return [HelloWanted(HelloKind.ASK), *self._gate_effects(self._gate.hopeless(), now)]
 
     def stop(self, now: int) -> None:
@@ -170,12 +173,14 @@ class Leader:
         standby.claims = bool(message.flags & HarpFlag.S)
         if not standby.claims:
             standby.confirmed = False
+        active = bool(message.flags & HarpFlag.A)
         if position is None:
-            effects = self._ask(peer, now) if self.reconcile.unknown(peer) else []
+            effects = self.reconcile.noticed(peer, active, now)
+            if self.reconcile.unknown(peer):
+                effects += self._ask(peer, now)
         elif position.term == self.log.term:
             effects = self._follows(peer, standby, position, now)
         else:
-            active = bool(message.flags & HarpFlag.A)
             effects = self.reconcile.heard(peer, position, active, now)
             if not active:
                 effects += self._welcome(peer, standby, now)
@@ -393,30 +398,38 @@ class Leader:
 
     def _announce_digest(self, now: int) -> list[Effect]:
         self._digest_at = now + self._config.sync.digest_interval_us
-        self._poll_at = now + self._config.hello_interval_us
+        self._poll_at = now + self._poll_us
         for peer, standby in self._standbys.items():
             if not self.reconcile.unknown(peer):
                 standby.reached = max(standby.reached, self.log.position)
         return [HelloWanted(HelloKind.DIGEST)]
 
     def _poll(self, now: int) -> list[Effect]:
-        """Asks standbys that have all of the log but did not say that they are synchronised in
-        this term: their HELLO, or ours with the digest, may be lost."""
-        self._poll_at = now + self._config.hello_interval_us
+        """Asks members whose position is not known, and standbys that did not say that they are
+        synchronised in this term: their HELLO, or ours with the digest, may be lost."""
+        self._poll_at = now + self._poll_us
         effects: list[Effect] = []
         for peer in self._waiting():
-            effects += [HelloWanted(HelloKind.DIGEST, peer), *self._ask(peer, now)]
+            if peer in self.log.lanes:
+                effects.append(HelloWanted(HelloKind.DIGEST, peer))
+            effects += self._ask(peer, now)
         return effects
 
+    @property
+    def _poll_us(self) -> int:
+        if self.reconcile.running:
+            return self._config.sync.reconcile_timeout_us // POLLS
+        return self._config.hello_interval_us
+
     def _waiting(self) -> list[bytes]:
-        return [
-            peer
-            for peer, lane in self.log.lanes.items()
-            if self._standbys[peer].claims
-            and not self._standbys[peer].confirmed
-            and lane.acked == self.log.position
-            and self.answers.running(peer) is None
-        ]
+        return [peer for peer in self._standbys if self._waits(peer)]
+
+    def _waits(self, peer: bytes) -> bool:
+        if self.reconcile.unknown(peer):
+            return True
+        standby = self._standbys[peer]
+        unsure = standby.claims and not standby.confirmed and peer in self.log.lanes
+        return unsure and not self.reconcile.running and self.answers.running(peer) is None
 
     def expire(self, now: int) -> list[Effect]:
         """All that is due at `now`; exchanges were told before (`Asker.expire`)."""
@@ -425,11 +438,10 @@ class Leader:
         effects += self.log.expire(now)
         effects += self._gate_effects(self._gate.expire(now), now)
         effects += self.reconcile.retry(now)
-        if not self.reconcile.running:
-            if self._digest_at <= now:
-                effects += self._announce_digest(now)
-            elif self._poll_at <= now:
-                effects += self._poll(now)
+        if self._digest_at <= now and not self.reconcile.running:
+            effects += self._announce_digest(now)
+        elif self._poll_at <= now:
+            effects += self._poll(now)
         return effects + self._hopes(now)
 
     @property
@@ -440,8 +452,8 @@ class Leader:
             times.append(self._batched_at)
         if not self.reconcile.running:
             times.append(self._digest_at)
-            if self._waiting():
-                times.append(self._poll_at)
+        if self._waiting():
+            times.append(self._poll_at)
         return min((time for time in times if time is not None), default=None)
 
 

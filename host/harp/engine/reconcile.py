@@ -86,8 +86,15 @@ class Reconcile:
         self._unknown.discard(peer)
         if position <= self._taken.get(peer, self.base):
             return []
-        ahead = self._ahead.setdefault(peer, _Ahead(position, active))
-        ahead.position, ahead.active = position, active
+        self._ahead.setdefault(peer, _Ahead(position, active)).position = position
+        return self.noticed(peer, active, now)
+
+    def noticed(self, peer: bytes, active: bool, now: int) -> list[Effect]:
+        """Whether a member has A now: its state is asked for once it has not."""
+        ahead = self._ahead.get(peer)
+        if ahead is None:
+            return []
+        ahead.active = active
         return self.take(peer, now)
 
     def follows(self, peer: bytes, now: int) -> None:
