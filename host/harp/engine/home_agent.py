@@ -172,15 +172,13 @@ class HomeAgent:
 
     def _decide(self, request: Request, now: int, *, unique: bool) -> list[Effect]:
         verdict = self._registrar.judge(request, now, unique=unique)
-        match verdict:
-            case Discard():
-                return [self._drop(request, verdict)]
-            case Refuse():
-                return self._refuse(request, verdict)
-            case Detect():
-                return self._detect(request, now)
-            case Grant():
-                return self._grant(request, verdict, now)
+        if isinstance(verdict, Grant):
+            return self._grant(request, verdict, now)
+        if isinstance(verdict, Detect):
+            return self._detect(request, now)
+        if isinstance(verdict, Refuse):
+            return self._refuse(request, verdict)
+        return [self._drop(request, verdict)]
 
     def _drop(self, request: Request, why: Discard) -> Dropped:
         return Dropped(why.reason, request.source, self._config.group, why.detail)

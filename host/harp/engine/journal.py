@@ -189,20 +189,16 @@ class JournalCodec:
             return None
 
     def _payload(self, record: Record) -> bytes:
-        match record:
-            case EntryKept(entry):
-                return self._entry_payload(entry)
-            case EntryForgotten():
-                return _KEY.pack(record.home_address, record.bid)
-            case StateKept():
-                at, base = record.position, record.base
-                return _STATE.pack(
-                    at.term, at.position, base.term, base.position, record.term_known
-                )
-            case RestartKept():
-                return _RESTART.pack(record.counter)
-            case TimestampKept():
-                return _TIMESTAMP.pack(record.sender, record.timestamp)
+        if isinstance(record, EntryKept):
+            return self._entry_payload(record.entry)
+        if isinstance(record, EntryForgotten):
+            return _KEY.pack(record.home_address, record.bid)
+        if isinstance(record, StateKept):
+            at, base = record.position, record.base
+            return _STATE.pack(at.term, at.position, base.term, base.position, record.term_known)
+        if isinstance(record, RestartKept):
+            return _RESTART.pack(record.counter)
+        return _TIMESTAMP.pack(record.sender, record.timestamp)
 
     def _entry_payload(self, entry: Entry) -> bytes:
         position = entry.position

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from harp.engine.columns import (
     FREE,
     LIVE,
-    NIL,
     PLAIN_OCTETS,
     RECORD,
     RECORD_OCTETS,
