@@ -4,7 +4,7 @@ Ref: harp.md §2 (padding, alignment), §2.1-2.3 (layouts)
 """
 
 import re
-from dataclasses import fields, replace
+from dataclasses import FrozenInstanceError, fields, replace
 from ipaddress import IPv6Address
 from typing import Any, assert_never
 
@@ -154,6 +154,18 @@ def test_every_option_at_every_offset(cls: type, data: st.DataObject) -> None:
         octets = octets_by_hand(message)
         assert DEFAULT_CODEC.build(A, B, message) == octets
         assert DEFAULT_CODEC.parse(A, B, octets) == message
+
+
+@some.RUN
+@given(some.harp())
+def test_a_parsed_message_is_as_good_as_a_made_one(message: msg.Harp) -> None:
+    """Frozen, of its own class all through, hashed and copied alike."""
+    parsed = known(DEFAULT_CODEC.parse(A, B, DEFAULT_CODEC.build(A, B, message)))
+    assert repr(parsed) == repr(message) and hash(parsed) == hash(message)
+    assert isinstance(parsed, msg.Harp) and replace(parsed, group=1) == replace(message, group=1)
+    for one, name in ((parsed, "group"), *((o, fields(o)[0].name) for o in parsed.options)):
+        with pytest.raises(FrozenInstanceError):
+            setattr(one, name, 0)
 
 
 # --- canonical form -------------------------------------------------------------------------------

@@ -441,3 +441,10 @@ def test_home_agent_switch_counts_its_addresses() -> None:
         assert parsed == msg.HomeAgentSwitch(tuple(addresses))
         more = hand.seal(A, B, payload[:6] + bytes([count + 1]) + payload[7:])
         assert judged(more) == "bad_length"
+
+
+@pytest.mark.parametrize("missing", [8, 16, 24])
+def test_home_agent_switch_addresses_past_its_end(missing: int) -> None:
+    count = 2
+    body = bytes([count, 0]) + bytes(16 * count - missing)
+    assert judged(hand.loose(A, B, hand.SWITCH, body, b"")) == "bad_length"
