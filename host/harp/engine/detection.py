@@ -98,9 +98,13 @@ class Detector:
     def replay_heard(self, peer: Peer, link: PeerLink, now: int) -> list[Effect]:
         """A HELLO that looks like a replay, of a peer that is not up: it may have restarted, and
         its first HELLO with the new Restart Counter been lost. It is asked, once an interval."""
-        if link.state is LinkState.UP or (
-            link.asked_us is not None and now - link.asked_us < self._config.hello_interval_us
-        ):
+        return [] if link.state is LinkState.UP else self.ask(peer, link, now)
+
+    def ask(self, peer: Peer, link: PeerLink, now: int) -> list[Effect]:
+        """A HELLO with R to one peer because what it sends cannot be judged without its answer;
+        at most one an interval."""
+        spacing_us = self._config.hello_interval_us
+        if link.asked_us is not None and now - link.asked_us < spacing_us:
             return []
         link.asked_us = now
         return [HelloWanted(HelloKind.ASK, peer.identity, link.index)]

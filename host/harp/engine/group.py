@@ -64,7 +64,7 @@ from harp.engine.journal import (
 )
 from harp.engine.moved import Draining
 from harp.engine.peers import Peer, PeerLink, PeerTable
-from harp.engine.protection import Heard, Judgement, Protector
+from harp.engine.protection import AFTER_ANSWER, Heard, Judgement, Protector
 from harp.engine.role_table import Happening
 from harp.engine.roles import SERVING, Input, Roles
 from harp.engine.routes import route_effects
@@ -222,12 +222,16 @@ class Group:
         if self._stopped:
             return []
         effects: list[Effect] = [*self._wake(now), self._dropped(heard, judgement)]
-        if judgement.reason is Reason.CLOCK:
+        kind = heard.message.type
+        if judgement.reason is Reason.REPLAY and kind in AFTER_ANSWER:
+            if self.protector.awaits_answer(peer.identity):
+                effects += self.detector.ask(peer, link, now)
+        elif judgement.reason is Reason.CLOCK:
             if peer.identity not in self._clock_warned:
                 self._clock_warned.add(peer.identity)
                 text = f"{peer.name}: {judgement.detail}; its messages are not applied"
                 effects.append(Log(Level.ERROR, text, self.config.group))
-            if heard.message.type is HarpType.HELLO:
+            if kind is HarpType.HELLO:
                 effects += self.detector.heard_late(peer, link, heard.message, now)
         return self._settle(effects, now)
 

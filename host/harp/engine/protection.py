@@ -151,6 +151,11 @@ class Protector:
             return Judgement(Reason.AUTH, f"wrong MAC under SPI {tag.spi}")
         return self._judge_time(heard, tag.spi, now)
 
+    def awaits_answer(self, sender: bytes) -> bool:
+        """No answer to our R came from a member since our start: what must be newer than it
+        (`AFTER_ANSWER`) is refused."""
+        return sender not in self._answered
+
     def _tag(self, message: Harp) -> Authentication | None:
         """The HA-HA option; the codec admits it only as the last one."""
         last = message.options[-1] if message.options else None

@@ -15,7 +15,7 @@ from harp.engine.exchange import Exchange
 from harp.engine.pacing import Walk
 from harp.engine.peers import PeerTable
 from harp.engine.store import BindingStore
-from harp.tables.constants import HA_SWITCH_FIRST_US, HA_SWITCH_MAX_US
+from harp.tables.constants import HA_SWITCH_FIRST_US, HA_SWITCH_MAX_US, US_PER_S
 from harp.tables.harp_types import SEQUENCE_MODULUS, HarpType
 from harp.wire.codec import Codec
 from harp.wire.messages import AddressKind, Harp, HomeAgentSwitch, IpAddress
@@ -23,6 +23,9 @@ from harp.wire.sequence import next_harp_sequence
 
 SENDINGS = 5
 """Home Agent Switches to one mobile node; then it is left to the expiry of its binding."""
+
+MIN_SPACING_US = US_PER_S
+"""RFC 5142 §8: not more than one a second to each mobile node, whatever roles do meanwhile."""
 
 
 class Mover:
@@ -42,6 +45,7 @@ class Mover:
         self._again: list[deque[tuple[int, bytes]]] = [deque() for _ in range(SENDINGS)]
         self._asked: set[bytes] = set()
         self._moved: set[bytes] = set()
+        self._rested_us = 0
         self._gave_up = False
         self._running = False
         self._sequence = rng.randrange(1, SEQUENCE_MODULUS + 1)
@@ -64,7 +68,7 @@ class Mover:
             return []
         self.stop()
         self._running = True
-        self._walk.start(now)
+        self._walk.start(max(now, self._rested_us))
         return self.expire(now)
 
     def stop(self) -> None:
@@ -105,6 +109,7 @@ class Mover:
         """harp.md §8: "first 5 s, doubling to 20 s"."""
         wait_us = min(HA_SWITCH_FIRST_US << tries, HA_SWITCH_MAX_US)
         self._again[tries].append((now + wait_us, entry.home_address))
+        self._rested_us = now + MIN_SPACING_US
         self.counters["switches_sent"] += 1
         home, me = entry.home_address, self._config.identity
         # harp.md §9: "its own address alone, RFC 5142 §5.1".
