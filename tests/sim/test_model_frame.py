@@ -156,6 +156,7 @@ def test_each_header_is_walked_over(header: Extension) -> None:
         ((padding_header(256),), MOBILITY),
         ((padding_header(256), EIGHT), Reason.CHAIN_TOO_LONG),
         ((EIGHT, padding_header(248)), MOBILITY),
+        ((padding_header(248), EIGHT), MOBILITY),
         ((EIGHT, padding_header(256)), Reason.CHAIN_TOO_LONG),
         ((authentication(1, 16),), Reason.BAD_CHAIN),
         ((authentication(61, 256),), Reason.BAD_CHAIN),
