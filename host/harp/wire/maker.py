@@ -7,6 +7,8 @@ from dataclasses import make_dataclass
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+_TWINS: dict[type, Any] = {}
+"""The mutable twin of each class: made once, a codec has dozens."""
 
 
 def maker(cls: type[T]) -> Callable[..., T]:
@@ -17,7 +19,9 @@ def maker(cls: type[T]) -> Callable[..., T]:
     nobody ever sees it thawed.
     """
     names: tuple[str, ...] = vars(cls)["__slots__"]
-    twin: Any = make_dataclass(f"_{cls.__name__}", names, slots=True)
+    if cls not in _TWINS:
+        _TWINS[cls] = make_dataclass(f"_{cls.__name__}", names, slots=True)
+    twin: Any = _TWINS[cls]
 
     def make(*values: Any) -> T:
         made: Any = twin(*values)
