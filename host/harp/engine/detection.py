@@ -32,13 +32,13 @@ from harp.engine.events import (
     PeerUp,
     SequenceSeen,
 )
-from harp.engine.peers import LinkState, Peer, PeerLink, PeerTable
+from harp.engine.peers import FLAG_A, LinkState, Peer, PeerLink, PeerTable
 from harp.tables.constants import US_PER_MS
 from harp.tables.harp_types import HarpFlag
 from harp.wire.messages import Configuration, Detection, Harp, RestartCounter, SyncPosition
 from harp.wire.sequence import newer16, newer32
 
-_NEWS = HarpFlag.A | HarpFlag.V | HarpFlag.S | HarpFlag.D
+_NEWS = int(HarpFlag.A | HarpFlag.V | HarpFlag.S | HarpFlag.D)
 """Flags whose change is a change of the peer."""
 
 
@@ -80,7 +80,7 @@ class Detector:
             link.multicast_sequence = hello.sequence
         else:
             link.unicast_sequence = hello.sequence
-        if hello.flags & HarpFlag.A:
+        if hello.flags & FLAG_A:
             self.peers.last_active_us = now
         if not hello.lifetime_s:
             return self._leave(peer, now)
@@ -112,11 +112,11 @@ class Detector:
     def heard_late(self, peer: Peer, link: PeerLink, hello: Harp, now: int) -> list[Effect]:
         """harp.md §7: a HELLO of a clock that is off, but with a right MAC and newer than the last,
         "counts as a sign of life, its A flag and Lifetime 0 count as heard, nothing else"."""
-        if hello.flags & HarpFlag.A:
+        if hello.flags & FLAG_A:
             self.peers.last_active_us = now
         if not hello.lifetime_s:
             return self._leave(peer, now)
-        flags = peer.flags & ~HarpFlag.A | hello.flags & HarpFlag.A
+        flags = peer.flags & ~FLAG_A | hello.flags & FLAG_A
         changed, peer.flags = peer.links_up > 0 and flags != peer.flags, flags
         effects = self._alive(peer, link, now, rewatch=False)
         if changed:

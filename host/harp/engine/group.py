@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from random import Random
+from typing import Protocol
 
 from harp.engine.announce import Announcer
 from harp.engine.checks import Refusal
@@ -63,7 +64,7 @@ from harp.engine.journal import (
     split,
 )
 from harp.engine.moved import Draining
-from harp.engine.peers import Peer, PeerLink, PeerTable
+from harp.engine.peers import FLAG_S, Peer, PeerLink, PeerTable
 from harp.engine.protection import AFTER_ANSWER, Heard, Judgement, Protector
 from harp.engine.role_table import Happening
 from harp.engine.roles import SERVING, Input, Roles
@@ -80,7 +81,22 @@ from harp.wire.codec import Codec
 from harp.wire.messages import BindingUpdate, DhaadRequest
 
 _SYNC_TYPES = frozenset((HarpType.SS_REQ, HarpType.SS_REP, HarpType.SS_ACK))
+_FLAG_R = int(HarpFlag.R)
 _COUNTER_BITS = 0xFFFF_FFFF
+
+_PASSIVE = frozenset((Role.INIT, Role.STANDBY, Role.CLAIMING))
+"""Roles in which nothing is announced, moved or drained."""
+
+
+class Part(Protocol):
+    """What has timers."""
+
+    @property
+    def deadline(self) -> int | None:
+        """When `expire` is due, µs."""
+
+    def expire(self, now: int) -> list[Effect]:
+        """All that is due at `now`."""
 
 
 class Group:
@@ -118,16 +134,8 @@ class Group:
         self.mover = Mover(config, self.store, self.peers, codec, rng)
         self.rekeyer = Rekeyer(config, self.store, codec, self.home_agent.address, rng)
         self.draining = Draining(config, self.store)
-        self._parts = (
-            self.detector,
-            self.roles,
-            self.sync,
-            self.home_agent,
-            self.announcer,
-            self.mover,
-            self.rekeyer,
-            self.draining,
-        )
+        self._always = (self.detector, self.roles, self.sync, self.home_agent)
+        self._all = (*self._always, self.announcer, self.mover, self.rekeyer, self.draining)
         self._restart_counter = 0
         self._followed: bytes | None = None
         self._news = False
@@ -210,7 +218,7 @@ class Group:
         effects = self._route(self.detector.heard(peer, link, hello, heard.multicast, now), now)
         self._follow(effects, now)
         effects += self._route(self.sync.hello_heard(peer.identity, hello, now), now)
-        if hello.flags & HarpFlag.R and self.hellos.may_answer(peer.identity, now):
+        if hello.flags & _FLAG_R and self.hellos.may_answer(peer.identity, now):
             answer = HelloWanted(HelloKind.ANSWER, peer.identity, link.index)
             effects += self._route([answer], now)
         return effects
@@ -340,7 +348,7 @@ class Group:
         if self.deadline is None or now < self.deadline:
             return []
         effects = self._wake(now)
-        for part in self._parts:
+        for part in self._parts():
             if part.deadline is not None and part.deadline <= now:
                 self._brief_roles()
                 effects += self._route(part.expire(now), now)
@@ -400,12 +408,16 @@ class Group:
         return True
 
     def _update_hello(self) -> bool:
-        flags = self.roles.flags | (HarpFlag.S if self.sync.synchronised else 0)
+        flags = self.roles.flags | (FLAG_S if self.sync.synchronised else 0)
         return self.hellos.update(flags, self.roles.preference)
+
+    def _parts(self) -> tuple[Part, ...]:
+        """Those that may have something to wait for in this role."""
+        return self._always if self.roles.role in _PASSIVE else self._all
 
     def _find_deadline(self) -> None:
         first = self.hellos.deadline
-        for part in self._parts:
+        for part in self._parts():
             due = part.deadline
             if due is not None and (first is None or due < first):
                 first = due

@@ -16,6 +16,7 @@ from harp.wire.sequence import next_harp_sequence
 
 REPEAT_US = 20 * US_PER_MS
 """Between the copies of a HELLO that is sent three times (harp.md §5)."""
+_V, _R = int(HarpFlag.V), int(HarpFlag.R)
 _FULL = frozenset((HelloKind.FIRST, HelloKind.ANSWER))
 """harp.md §2.1, §2.3: these carry Restart Counter, Sync Position and Configuration."""
 _ASKING = frozenset((HelloKind.FIRST, HelloKind.ASK))
@@ -36,6 +37,7 @@ class HelloSender:
         self._protector = protector
         self._rng = rng
         self._multicast = config.code_points.multicast_group.packed
+        self._virtual = config.mode is SwitchMode.VIRTUAL
         self._flags = 0
         self._preference = 0
         self._detection = Detection(config.hello_interval_us, config.multiplier)
@@ -52,9 +54,9 @@ class HelloSender:
 
     def update(self, flags: int, preference: int) -> bool:
         """What the next HELLO says; whether that is new. A, S, D of `HarpFlag`; V is added."""
-        if self._config.mode is SwitchMode.VIRTUAL:
-            flags |= HarpFlag.V
-        if (flags, preference) == (self._flags, self._preference):
+        if self._virtual:
+            flags |= _V
+        if flags == self._flags and preference == self._preference:
             return False
         self._flags, self._preference = flags, preference
         return True
@@ -177,9 +179,9 @@ class HelloSender:
         """The message; options in the order of harp.md §2.1."""
         flags, lifetime_s = self._flags, self._config.lifetime_s
         if kind in _ASKING:
-            flags |= HarpFlag.R
+            flags |= _R
         elif kind is HelloKind.GOODBYE:
-            flags, lifetime_s = flags & HarpFlag.V, 0
+            flags, lifetime_s = flags & _V, 0
         if kind in _FULL:
             options = (
                 RestartCounter(self.restart_counter),

@@ -25,7 +25,7 @@ from harp.engine.effects import (
 )
 from harp.engine.events import Command, CommandGiven, PeerChanged, PeerEvent
 from harp.engine.exchange import Exchange, Replies
-from harp.engine.peers import Peer, PeerTable
+from harp.engine.peers import FLAG_A, FLAG_D, Peer, PeerTable
 from harp.engine.role_table import TABLE, Happening, RoleReason
 from harp.engine.timers import Timers
 from harp.tables.constants import GOODBYE_HELLOS
@@ -33,7 +33,6 @@ from harp.tables.harp_types import (
     SEQUENCE_MODULUS,
     STATUS_NAMES,
     STATUS_REFUSED,
-    HarpFlag,
     HarpType,
     Status,
 )
@@ -171,8 +170,8 @@ class Roles:
     def flags(self) -> int:
         """A and D of the own HELLO; S is the synchronisation's to say."""
         if self.role in SERVING:
-            return HarpFlag.A
-        return HarpFlag.D if self.role is Role.DRAINING else 0
+            return FLAG_A
+        return FLAG_D if self.role is Role.DRAINING else 0
 
     @property
     def strength(self) -> tuple[int, bytes]:
@@ -559,7 +558,7 @@ class Roles:
             name = STATUS_NAMES.get(what.message.status, f"status {what.message.status}")
             return [*self._finish((name,)), *self._become_standby(RoleReason.REFUSED, now)]
         # Its HELLO without A may still be on the way.
-        what.peer.flags &= ~HarpFlag.A
+        what.peer.flags &= ~FLAG_A
         self._saying_a.discard(what.peer.identity)
         return self._become_active(RoleReason.SWITCHOVER, now)
 
