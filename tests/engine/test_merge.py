@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -36,8 +34,8 @@ def test_what_only_one_side_has_stays() -> None:
 
 
 def test_the_one_changed_after_base_wins_as_it_is() -> None:
-    old = replace(ENTRY, position=BEFORE, sequence=9)
-    assert merge(old, replace(ENTRY, live=False), BASE) is Winner.THEIRS
+    old = ENTRY._replace(position=BEFORE, sequence=9)
+    assert merge(old, ENTRY._replace(live=False), BASE) is Winner.THEIRS
     assert merge(ENTRY, old, BASE, theirs_changed=False) is Winner.OURS
     assert merge(old, ENTRY, BASE, theirs_changed=False) is Winner.OURS
 
@@ -64,13 +62,12 @@ def test_the_one_changed_after_base_wins_as_it_is() -> None:
 def test_changed_on_both_sides(
     ours: dict[str, object], theirs: dict[str, object], winner: Winner
 ) -> None:
-    mine, other = replace(ENTRY, **ours), replace(ENTRY, **theirs)  # type: ignore[arg-type]
+    mine, other = ENTRY._replace(**ours), ENTRY._replace(**theirs)  # type: ignore[arg-type]
     assert merge(mine, other, BASE) is winner
 
 
 entries = st.builds(
-    replace,
-    st.just(ENTRY),
+    ENTRY._replace,
     sequence=st.integers(0, 65535),
     live=st.booleans(),
     expires_us=st.integers(0, 40).map(lambda n: n * UNIT_US),

@@ -6,7 +6,7 @@ Ref: RFC 6275 §6.1.7, §9.5.1 (care-of and home address), §9.5.4 (where the an
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from harp.engine.entries import Change
 from harp.tables.mh import BaStatus
@@ -24,9 +24,8 @@ from harp.wire.messages import (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """A Binding Update as it arrived, its options sorted."""
+class Request(NamedTuple):
+    """A Binding Update as it arrived, its options sorted. A tuple, as `entries.Entry` is one."""
 
     message: BindingUpdate
     """The message."""

@@ -218,16 +218,16 @@ class BindingTable:
         position = c.position[slot]
         options = self._options.get(slot) or ((BindingIdentifier(bid),) if bid else ())
         return Entry(
-            home_address=home,
-            bid=bid,
-            care_of_address=care_of,
-            flags=flags,
-            sequence=sequence,
-            expires_us=c.expires[slot],
-            longest_units=c.longest[slot],
-            position=SyncPosition(position >> 32, position & 0xFFFF_FFFF),
-            live=bool(c.state[slot] & LIVE),
-            options=options,
+            home,
+            bid,
+            care_of,
+            flags,
+            sequence,
+            c.expires[slot],
+            c.longest[slot],
+            SyncPosition(position >> 32, position & 0xFFFF_FFFF),
+            c.state[slot] & LIVE != 0,
+            options,
         )
 
     def _slot_for(self, home: bytes, bid: int) -> int:
