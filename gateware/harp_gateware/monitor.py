@@ -382,7 +382,8 @@ class Monitor(wiring.Component):
                 state.eq(Mux(self._leaving, State.LEFT, State.UP)),
                 self._armed[n].eq(self._down_set & ~self._leaving),
                 self._late_armed[n].eq(self._late_set & ~self._leaving),
-                self._fresh[n].eq(0),
+                # Who has left begins anew, whatever Sequence # it comes back with (harp.md §3).
+                self._fresh[n].eq(self._leaving),
             ]
 
     def _serve(self, m: Module) -> None:

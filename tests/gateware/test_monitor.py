@@ -95,9 +95,10 @@ class Peer:
             if not leaving and self.state not in (State.UP, State.LATE):
                 events.append(EventCode.PEER_UP)
             self.arm(now)
+            self.last[not multicast] = int.from_bytes(mh[8:10], "big")
             if leaving:
                 self.state, self.down_at, self.late_at = State.LEFT, None, None
-            self.last[not multicast] = int.from_bytes(mh[8:10], "big")
+                self.last = [0, 0]
             self.heard, self.accepted = now, self.accepted + 1
             self.absorbed += absorb
             if store:
