@@ -66,7 +66,7 @@ def sweep_command(
     else:
         times = " ".join(f"{name} {ms:.0f}" for name, ms in summary["takeover_ms"].items())
         click.echo(
-            f"{tally.scenarios} scenarios, {tally.simulated_s} s simulated, "
+            f"{tally.scenarios} scenarios, {summary['simulated_s']} s simulated, "
             f"{len(tally.failures)} violations; takeover ms: {times or 'none'}"
         )
     sys.exit(1 if tally.failures else 0)

@@ -17,8 +17,8 @@ LONGEST_S = 20
 """Longest scenario."""
 FIRST_FAULT_US = 1_500_000
 MOST_STEPS = 9
-MEMBERS = (2, 3, 3, 3, 3, 4, 5)
-INTERVALS_MS = ("100", "200", "200", "300", "300", "500")
+MEMBERS = (2, 3, 3, 3, 3, 3, 4, 5)
+INTERVALS_MS = ("100", "200", "200", "300", "300", "500", "500")
 SHORTEST_US = 30_000
 
 
@@ -44,13 +44,14 @@ def generate(seed: int) -> Scenario:
 
 def _settings(rng: Random, members: int) -> dict[str, str]:
     """Deviations from the defaults; each independent of the others where it can be."""
-    intervals = INTERVALS_MS if members <= 3 else INTERVALS_MS[:3]
+    intervals = INTERVALS_MS if members <= 3 else INTERVALS_MS[1:5]
     chosen = {"hello_interval_ms": rng.choice(intervals)}
 
     def sometimes(chance: float, name: str, *values: str) -> None:
         if rng.random() < chance:
             chosen[name] = rng.choice(values)
 
+    sometimes(0.75, "early", "1")
     sometimes(0.2, "mode", "hard")
     sometimes(0.2, "security", "psk")
     sometimes(0.15, "multicast", "0")

@@ -33,6 +33,8 @@ TICK_US = 100_000
 """Between two looks at everything."""
 LAST_LOOKS_US = 600_000
 """The end of a scenario: no load any more, and all must have converged in one look of it."""
+CALM_TICKS = 15
+"""Ticks in a row with nothing under way that end a scenario early."""
 CALLS_AT_ONCE = 3_000
 """Calls of one engine at one moment that are no endless loop."""
 TRACE_LINES = 400
@@ -338,7 +340,9 @@ class Invariants(Watcher):
         self._answers: list[tuple[bytes, int, int]] = []
         self._unprotected: dict[str, int] = {}
         self._calls = (0, 0)
-        self._end = 0
+        self.end = 0
+        """When the scenario is over, µs."""
+        self._calm_from = self._calm_ticks = 0
         self._has_converged: str | None = ""
 
     # What the world tells
@@ -352,9 +356,10 @@ class Invariants(Watcher):
         self._mobiles[mobile.home_address] = mobile
         mobile.on_send = self._registering
 
-    def begin(self, end: int) -> None:
-        """The scenario runs until `end`."""
-        self._end = end
+    def begin(self, calm_from: int, end: int) -> None:
+        """The scenario runs until `end`, or until nothing is under way any more `CALM_TICKS` long
+        after the last step, `calm_from`."""
+        self._calm_from, self.end = calm_from, end
         self._network.at(TICK_US, self._tick)
 
     def finish(self) -> None:
@@ -528,8 +533,12 @@ class Invariants(Watcher):
             wrong = promise_at_active(facts, promise)
             if wrong:
                 self._fail("promise_at_active", wrong)
-        if now >= self._end - LAST_LOOKS_US:
+        if now >= self.end - LAST_LOOKS_US:
             self._last_look()
+        elif now >= self._calm_from:
+            self._calm_ticks = self._calm_ticks + 1 if facts.settled() else 0
+            if self._calm_ticks >= CALM_TICKS:
+                self.end = now + LAST_LOOKS_US
         self._network.at(now + TICK_US, self._tick)
 
     def _last_look(self) -> None:

@@ -85,6 +85,7 @@ class MobileNode:
         self._wait_us = FIRST_WAIT_US
         self._timer = 0
         self._resting = False
+        self._corrected = False
         self._link = network.links[link_name(0)]
         self._port = self._link.attach(self, self.care_of)
 
@@ -167,6 +168,7 @@ class MobileNode:
         """No answer, or time to refresh."""
         if timer != self._timer:
             return
+        self._corrected = False
         waiting = self.latest is not None and self.acknowledged is not self.latest
         if waiting and len(self.home_agents) > 1 and self._wait_us >= MAX_WAIT_US:
             # Hard mode: a home agent that never answers is given up; DHAAD would name the next.
@@ -181,14 +183,18 @@ class MobileNode:
         if latest is None:
             return
         if message.status == BaStatus.SEQUENCE_OUT_OF_WINDOW:
-            self._sequence = message.sequence
-            self._send(again=True)
+            # Once for what is under way: a duplicate of the answer must not breed Binding Updates.
+            if not self._corrected:
+                self._sequence = message.sequence
+                self._send(again=True)
+                self._corrected = True
         elif message.sequence != latest.sequence:
             return
         elif message.status >= REFUSED:
             self._arm(REFUSED_WAIT_US)
         else:
             self.acknowledged = latest
+            self._corrected = False
             self._arm(self._refresh_us)
             if not self.wants:
                 self._timer += 1

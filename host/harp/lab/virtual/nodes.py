@@ -137,6 +137,7 @@ class Node:
             link.name: network.links[link.name].attach(self, address)
             for link, address in zip(config.links, config.me.addresses, strict=True)
         }
+        self._home = self.ports[config.links[0].name]
         self._do: dict[type[Any], Callable[[Any], None]] = {
             fx.SendPacket: self._send,
             fx.SetServing: self._serve,
@@ -163,7 +164,7 @@ class Node:
     @property
     def serving(self) -> bool:
         """Whether the machine owns the virtual address."""
-        return any(self.config.virtual_address in port.addresses for port in self.ports.values())
+        return self.config.virtual_address in self._home.addresses
 
     def start(self, memory: bool = True) -> None:
         """Boots the daemon, with the journal that reached the disk or without any."""
@@ -281,8 +282,7 @@ class Node:
 
     def withdraw(self) -> None:
         """The machine owns the virtual address no more."""
-        for port in self.ports.values():
-            port.link.disown(port, self.config.virtual_address)
+        self._home.link.disown(self._home, self.config.virtual_address)
 
     @property
     def unix_us(self) -> int:
@@ -359,12 +359,10 @@ class Node:
         if not effect.serving:
             self.withdraw()
         elif effect.address:
-            port = self.ports[self.config.links[0].name]
-            port.link.own(port, effect.address)
+            self._home.link.own(self._home, effect.address)
 
     def _announce(self, effect: fx.AnnounceNeighbor) -> None:
-        port = self.ports[self.config.links[0].name]
-        port.link.announce(port, effect.address)
+        self._home.link.announce(self._home, effect.address)
 
     def _write(self, effect: fx.WriteJournal) -> None:
         on_disk = self.network.now + self._disk_us

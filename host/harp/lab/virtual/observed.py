@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 NEVER = -(10**12)
 """Before every scenario, µs."""
 US_PER_S = 1_000_000
+TYPE_OCTET = 6
+"""Octet of a HARP message that holds its Type (harp.md §2.1)."""
 
 
 class Head(NamedTuple):
@@ -191,7 +193,7 @@ class Observed:
         now, payload = self.network.now, packet.payload
         if self.is_harp(payload):
             sender = self._names.get(packet.source)
-            kind = payload[6]
+            kind = payload[TYPE_OCTET]
             if kind == HarpType.HELLO and sender is not None:
                 self._hello(member, sender, packet, now)
             elif kind == HarpType.SS_ACK:
@@ -234,9 +236,28 @@ class Observed:
             return None
         return max(one.heard_since[b], other.heard_since[a])
 
+    def settled(self) -> bool:
+        """Whether nothing is under way: one active, which all that run hear and follow."""
+        actives = self.actives()
+        if len(actives) != 1:
+            return False
+        active = actives[0]
+        for member in self.members.values():
+            node, probe = member.node, member.node.probe
+            if member is active or probe is None:
+                continue
+            following = member.role is Role.STANDBY and probe.following == active.node.identity
+            if not node.running or not following or member.commands:
+                return False
+            if not probe.synchronised and not node.config.me.witness:
+                return False
+        return not active.commands
+
     def quorum_heard(self, member: Member) -> bool:
         """Whether it hears as many others as its quorum wants."""
         wanted = member.node.config.quorum - 1
+        if wanted < 0:
+            return True
         heard = sum(self.hears(member, name) for name in self.members if name != member.node.name)
         return heard >= wanted
 

@@ -9,7 +9,15 @@ from collections import defaultdict, deque
 from typing import TYPE_CHECKING, TypeAlias
 
 from harp.engine import effects as fx
-from harp.lab.virtual.observed import NEVER, US_PER_S, Head, Member, Observed, is_multicast
+from harp.lab.virtual.observed import (
+    NEVER,
+    TYPE_OCTET,
+    US_PER_S,
+    Head,
+    Member,
+    Observed,
+    is_multicast,
+)
 from harp.lab.virtual.scenario import seconds
 from harp.tables.constants import MAX_UPDATE_RATE_PER_S
 from harp.tables.harp_types import LOG_INDEX, HarpType, Status
@@ -49,9 +57,9 @@ class Rates:
             return self._home_agent_switch(member, effect)
         if not self._facts.is_harp(payload):
             return None
-        head = Head.of(payload)
-        if head.type == HarpType.HELLO:
+        if payload[TYPE_OCTET] == HarpType.HELLO:
             return self._hello(member, effect)
+        head = Head.of(payload)
         if head.status == Status.WRONG_GROUP:
             return self._at_most(("132", member.node.name, effect.destination), 1, "Status 132")
         if head.type in REQUESTS:

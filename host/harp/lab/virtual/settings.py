@@ -88,6 +88,7 @@ SETTINGS: dict[str, Setting] = {
     "delay_us": Setting(int, "500", "links: least delay"),
     "jitter_us": Setting(int, "300", "links: more, up to this"),
     "loss_percent": Setting(float, "0", "links: loss all the time"),
+    "early": Setting(_SWITCH, "0", "1: ends when nothing is under way any more"),
     "late_us": Setting(int, "200", "members: timers fire up to this late"),
     "disk_us": Setting(int, "2000", "members: a journal record is on disk after this"),
 }

@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import Any
 
 from harp.lab.virtual.generate import generate
+from harp.lab.virtual.observed import US_PER_S
 from harp.lab.virtual.probe import Maker, make_engine
 from harp.lab.virtual.world import Outcome, run
 
@@ -34,7 +35,7 @@ class Tally:
     """The sum over many scenarios."""
 
     scenarios: int = 0
-    simulated_s: int = 0
+    simulated_us: int = 0
     packets: int = 0
     acknowledged: int = 0
     unprotected: int = 0
@@ -45,7 +46,7 @@ class Tally:
     def add(self, outcome: Outcome) -> None:
         """Counts one scenario."""
         self.scenarios += 1
-        self.simulated_s += outcome.scenario.seconds
+        self.simulated_us += outcome.simulated_us
         self.packets += outcome.packets
         self.acknowledged += outcome.acknowledged
         self.unprotected += outcome.unprotected
@@ -58,7 +59,7 @@ class Tally:
 
     def merge(self, other: Tally) -> None:
         """Adds what another worker counted."""
-        for name in ("scenarios", "simulated_s", "packets", "acknowledged", "unprotected"):
+        for name in ("scenarios", "simulated_us", "packets", "acknowledged", "unprotected"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.faults.update(other.faults)
         self.takeovers_us += other.takeovers_us
@@ -77,7 +78,7 @@ class Tally:
         return {
             "scenarios": self.scenarios,
             "violations": len(self.failures),
-            "simulated_s": self.simulated_s,
+            "simulated_s": round(self.simulated_us / US_PER_S, 1),
             "packets": self.packets,
             "acknowledged": self.acknowledged,
             "unprotected": self.unprotected,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from harp.engine.config import SwitchMode
 from harp.engine.events import Command
 from harp.lab.virtual import faults
-from harp.lab.virtual.invariants import Invariants, Violated, Violation
+from harp.lab.virtual.invariants import TICK_US, Invariants, Violated, Violation
 from harp.lab.virtual.mobile import MobileNode
 from harp.lab.virtual.network import Network, Packet
 from harp.lab.virtual.nodes import Node
@@ -38,6 +38,8 @@ class Outcome:
     """Steps done and what links did to packets, by kind."""
     takeovers_us: tuple[int, ...]
     """From the loss of an active to the next one, each."""
+    simulated_us: int
+    """How long it ran."""
     packets: int
     """Carried by links."""
     acknowledged: int
@@ -106,9 +108,12 @@ class World:
             network.at(US_PER_S + MOBILE_START_US * mobile.number, mobile.register)
         for step in scenario.steps:
             network.at(step.at_us, faults.begin, self, step)
-        self.invariants.begin(scenario.seconds * US_PER_S)
+        end = scenario.seconds * US_PER_S
+        last = max((step.at_us + step.for_us for step in scenario.steps), default=0)
+        self.invariants.begin(last + US_PER_S if self.settings.on("early") else end, end)
         try:
-            network.run(scenario.seconds * US_PER_S)
+            while network.now < self.invariants.end:
+                network.run(min(self.invariants.end, network.now + TICK_US))
             self.invariants.finish()
         except Violated:
             pass
@@ -171,6 +176,7 @@ class World:
             tuple(seen.violations),
             {kind: count for kind, count in sorted(counted.items()) if count},
             tuple(seen.takeovers_us),
+            network.now,
             network.sent,
             seen.acknowledged,
             seen.unprotected,
