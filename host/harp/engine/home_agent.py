@@ -195,9 +195,8 @@ class HomeAgent:
 
     def _grant(self, request: Request, grant: Grant, now: int) -> list[Effect]:
         home = request.home_address
-        known = self._store.bids(home)
         effects = self._apply(grant.changes, now)
-        if grant.lifetime_s and not known:
+        if grant.is_first:
             effects += self._announce(request)
         self._tokens += 1
         key = self._authenticator.key_of(request)
@@ -209,10 +208,11 @@ class HomeAgent:
 
     def _apply(self, changes: Iterable[Change], now: int) -> list[Effect]:
         """Into the store; the routes that follow."""
-        keys: dict[Key, None] = {}
+        keys: list[Key] = []
         for change in changes:
-            keys.update(dict.fromkeys(self._store.apply(change, self._stamp(), now)))
-        return route_effects(self._config.group, self._store, keys)
+            keys += self._store.apply(change, self._stamp(), now)
+        distinct = keys if len(keys) == 1 else dict.fromkeys(keys)
+        return route_effects(self._config.group, self._store, distinct)
 
     def _announce(self, request: Request) -> list[Effect]:
         """RFC 6275 §10.4.1: "it MUST multicast onto the home link a Neighbor Advertisement message

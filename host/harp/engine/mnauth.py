@@ -37,6 +37,8 @@ class MnAuthenticator:
 
     def key_of(self, request: Request) -> Key | None:
         """Key that the Binding Update's MN-HA option names; also signs the answer."""
+        if not request.authentications:
+            return None
         tag = _mn_ha_option(request)
         keys = self._keys.get(request.home_address, ()) if tag else ()
         return next((key for key in keys if tag and key.spi == tag.spi), None)

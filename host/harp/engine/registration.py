@@ -34,6 +34,8 @@ MAX_CARE_OF_CHAIN = 4
 _HOME_REGISTRATION = BuFlag.HOME_REGISTRATION.value
 _MOBILE_ROUTER = BuFlag.MOBILE_ROUTER.value
 _OVERWRITE = BuFlag.OVERWRITE.value
+_PLAIN: tuple[tuple[int, ...], ...] = ((), (NO_BID,))
+"""BIDs of a home address without multihoming: none, or the one binding."""
 
 
 def check_form(request: Request) -> Discard | None:
@@ -72,6 +74,11 @@ class Registrar:
         self._routers = dict(config.home_agent.mobile_prefixes)
         members = (address for member in config.members for address in member.addresses)
         self._own = frozenset((*members, config.virtual_address))
+        self._home_prefixes = tuple(
+            (128 - prefix.length, int.from_bytes(prefix.address) >> (128 - prefix.length))
+            for prefix in config.home_prefixes
+        )
+        """Bits behind each home prefix, and the bits of the prefix itself."""
 
     def judge(self, request: Request, now: int, *, unique: bool) -> Verdict:
         """What becomes of a Binding Update that is authentic and whose form is right.
@@ -122,7 +129,7 @@ class Registrar:
         """
         mine = tuple(option.bid for option in request.bids) or bids
         newest: int | None = None
-        for bid in {NO_BID, *mine}:
+        for bid in {NO_BID, *mine} if mine else (NO_BID,):
             last = self._store.last_update(request.home_address, bid)
             if last and (last.live or _was_deregistered_lately(last, now)):
                 if newest is None or newer16(last.sequence, newest):
@@ -133,7 +140,8 @@ class Registrar:
 
     def _check_home(self, request: Request) -> Refuse | None:
         home = request.home_address
-        if not any(prefix.contains(home) for prefix in self._config.home_prefixes):
+        number = int.from_bytes(home)
+        if not any(number >> shift == bits for shift, bits in self._home_prefixes):
             # RFC 6275 §10.3.1: "not an on-link IPv6 address with respect to the home agent's
             # current Prefix List ... MUST reject the Binding Update".
             return Refuse(BaStatus.NOT_HOME_SUBNET)
@@ -180,9 +188,10 @@ class Registrar:
         care_ofs, answers = {NO_BID: request.care_of_address}, request.bids
         if request.bids:
             care_ofs, answers = multihoming.check_each(request, self._store)
-        if any(self._leads_back(request.home_address, each) for each in care_ofs.values()):
-            return Refuse(BaStatus.INVALID_CARE_OF_ADDRESS)
-        new = len(care_ofs.keys() - set(bids))
+        for care_of in care_ofs.values():
+            if self._leads_back(request.home_address, care_of):
+                return Refuse(BaStatus.INVALID_CARE_OF_ADDRESS)
+        new = sum([bid not in bids for bid in care_ofs])
         if new and len(self._store) + new > self._home_agent.max_bindings:
             return Refuse(BaStatus.INSUFFICIENT_RESOURCES)
         if not (unique or bids) and care_ofs:
@@ -192,11 +201,12 @@ class Registrar:
         # RFC 6275 §10.3.1: the lifetime "MUST NOT be greater than the Lifetime value specified in
         # the Binding Update"; local policy may decrease it.
         lifetime_s = min(request.message.lifetime_s, self._home_agent.max_lifetime_s)
-        changes = self._replaced(request, bids) + tuple(
-            self._registration(request, bid, care_of, prefixes + request.kept, lifetime_s, not at)
-            for at, (bid, care_of) in enumerate(care_ofs.items())
-        )
-        return _answer_each(changes, lifetime_s, answers)
+        changes = self._replaced(request, bids)
+        options, first = prefixes + request.kept, True
+        for bid, care_of in care_ofs.items():
+            changes.append(self._registration(request, bid, care_of, options, lifetime_s, first))
+            first = False
+        return _answer_each(tuple(changes), lifetime_s, answers, is_first=not bids)
 
     def _check_router_flag(self, request: Request, bids: tuple[int, ...]) -> Refuse | None:
         known = self._store.last_update(request.home_address, bids[0]) if bids else None
@@ -219,15 +229,15 @@ class Registrar:
             care_of = behind
         return True
 
-    def _replaced(self, request: Request, bids: tuple[int, ...]) -> tuple[Change, ...]:
+    def _replaced(self, request: Request, bids: tuple[int, ...]) -> list[Change]:
         """RFC 5648 §6.2: a Binding Update without BID "MUST replace all the existing bindings"."""
-        if request.bids:
-            return ()
-        return tuple(
+        if request.bids or bids in _PLAIN:
+            return []
+        return [
             self._deletion(request, request.care_of_address, (BindingIdentifier(bid),))
             for bid in bids
             if bid != NO_BID
-        )
+        ]
 
     def _registration(
         self,
@@ -257,16 +267,20 @@ def _was_deregistered_lately(last: Update, now: int) -> bool:
 
 
 def _answer_each(
-    changes: tuple[Change, ...], lifetime_s: int, answers: tuple[BindingIdentifier, ...]
+    changes: tuple[Change, ...],
+    lifetime_s: int,
+    answers: tuple[BindingIdentifier, ...],
+    *,
+    is_first: bool = False,
 ) -> Refuse | Grant:
     """RFC 5648 §6.2: "If the status value is specific to one of the bindings in the bulk
     registration, the status value MUST be stored in the Status field in the corresponding Binding
     Identifier", and the Acknowledgement's "MUST be set to [MCOA NOTCOMPLETE]"."""
-    wrong = {option.status for option in answers if option.status}
+    wrong = {option.status for option in answers if option.status} if answers else None
     if not wrong:
-        return Grant(changes, lifetime_s, bids=answers)
+        return Grant(changes, lifetime_s, is_first, bids=answers)
     if changes:
-        return Grant(changes, lifetime_s, BaStatus.MCOA_NOT_COMPLETE, answers)
+        return Grant(changes, lifetime_s, is_first, BaStatus.MCOA_NOT_COMPLETE, answers)
     # Nothing was done: a Status below 128 would say otherwise (RFC 6275 §9.5.4).
     same = wrong.pop() if len(wrong) == 1 else BaStatus.UNSPECIFIED
     if same == BaStatus.UNSPECIFIED:

@@ -158,6 +158,8 @@ class Grant:
     """What goes into the log, in order."""
     lifetime_s: int
     """Granted; 0: de-registered."""
+    is_first: bool = False
+    """Nothing was registered for the home address before."""
     status: BaStatus = BaStatus.ACCEPTED
     """Below 128."""
     bids: tuple[BindingIdentifier, ...] = ()

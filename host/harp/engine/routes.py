@@ -38,7 +38,7 @@ def prepare_route(group: int, entry: Entry) -> PrepareRoute:
         entry.home_address,
         entry.bid,
         entry.care_of_address,
-        tuple(prefix for prefix in map(_prefix, entry.options) if prefix),
+        tuple([p for p in map(_prefix, entry.options) if p]) if entry.options else (),
     )
 
 
