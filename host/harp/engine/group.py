@@ -66,8 +66,9 @@ from harp.engine.journal import (
 from harp.engine.moved import Draining
 from harp.engine.peers import FLAG_S, Peer, PeerLink, PeerTable
 from harp.engine.protection import AFTER_ANSWER, Heard, Judgement, Protector
+from harp.engine.role_base import SERVING, Input
 from harp.engine.role_table import Happening
-from harp.engine.roles import SERVING, Input, Roles
+from harp.engine.roles import Roles
 from harp.engine.routes import route_effects
 from harp.engine.store import BindingStore
 from harp.engine.switching import Mover, Rekeyer
