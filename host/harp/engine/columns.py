@@ -1,4 +1,4 @@
-"""Packed columns of the binding store: 78 octets a slot instead of an object with its fields.
+"""Packed columns of the binding store: 82 octets a slot instead of an object with its fields.
 
 Ref: harp.md §2.2, §2.3
 """
@@ -50,6 +50,8 @@ class Columns:
         self.previous = array("I", [NIL])
         self.tick = array("I", [0])
         """Tick of the wheel bucket that holds the slot; 0: in none."""
+        self.sibling = array("I", [NIL])
+        """Next slot of the same home address: bindings with other BIDs, and tombstones."""
         self.end = 1
         """No slot from here on was ever used."""
         self._free = NIL
@@ -77,5 +79,5 @@ class Columns:
         self.state.extend(bytes(slots))
         for column in (self.expires, self.longest, self.position, self.hash):
             column.frombytes(bytes(slots * column.itemsize))
-        for links in (self.next, self.previous, self.tick):
+        for links in (self.next, self.previous, self.tick, self.sibling):
             links.frombytes(bytes(slots * links.itemsize))

@@ -23,7 +23,7 @@ from harp.engine.columns import (
 )
 from harp.engine.config import ADDRESS_OCTETS
 from harp.engine.entries import MAX_UNITS, NO_BID, UNIT_US, Change, Entry, Key, bid_of
-from harp.engine.table import NO_BID_OCTETS, BindingTable, index_key, pack_position
+from harp.engine.table import NO_BID_OCTETS, BindingTable, pack_position
 from harp.tables.mh import LIFETIME_UNIT_S, BuFlag
 from harp.tables.options import BINDING_CACHE
 from harp.wire.bulk import RECORD_OCTETS as BLOCK_OCTETS
@@ -88,7 +88,7 @@ class BindingStore(BindingTable):
             return touched
         if cache.flags & _OVERWRITE:
             for each in self.bids(home):
-                slot = self._index[index_key(home, each)]
+                slot = self._find(home, each)
                 if each != bid and self._columns.position[slot] != at:
                     self._log(cache, each, (), at, now, delete=True)
                     touched.append((home, each))
@@ -183,14 +183,9 @@ class BindingStore(BindingTable):
         log message than the one it was applied for."""
         was, at, c = pack_position(old), pack_position(new), self._columns
         for key in self.family(home_address):
-            slot = self._index[index_key(*key)]
+            slot = self._find(*key)
             if c.position[slot] == was:
                 c.position[slot] = at
-
-    def family(self, home_address: bytes) -> list[Key]:
-        """Keys of all bindings and tombstones of a home address."""
-        bids = (NO_BID, *self._bids.get(home_address, ()))
-        return [(home_address, b) for b in bids if index_key(home_address, b) in self._index]
 
     def spare_after(self, position: SyncPosition) -> None:
         """A full sync taken at `position` begins late: what the log changed since wins too."""

@@ -30,6 +30,7 @@ from harp.wire.messages import BindingIdentifier, CacheDigest, Options, SyncPosi
 HASH_MASK = 0xFFFF_FFFF_FFFF_FFFF
 NO_LIMIT = 1 << 30
 NO_BID_OCTETS = bytes(2)
+NO_CARE_OF = bytes(ADDRESS_OCTETS)
 
 
 class Due(NamedTuple):
@@ -59,11 +60,6 @@ def pack_position(position: SyncPosition) -> int:
     return position.term << 32 | position.position
 
 
-def index_key(home_address: bytes, bid: int) -> bytes:
-    """Key of the index: the address alone without BID, so that a look-up needs no new object."""
-    return home_address + bid.to_bytes(2, "big") if bid else home_address
-
-
 def is_bare(options: Options, bid: int) -> bool:
     """Whether a binding's options say no more than its key does."""
     return not options or options == (BindingIdentifier(bid),)
@@ -81,6 +77,9 @@ class BindingTable:
     def __init__(self, *, refresh_margin_us: int = 0, tombstone_units: int = MAX_UNITS) -> None:
         self._columns = Columns()
         self._index: dict[bytes, int] = {}
+        """First slot of each home address; `Columns.sibling` has the others, few as they are."""
+        self._used = 0
+        """Slots in use."""
         self._count = 0
         self._hash = 0
         self._refresh_margin_us = refresh_margin_us
@@ -89,8 +88,6 @@ class BindingTable:
         self._graves = Wheel(self._columns)
         self._options: dict[int, Options] = {}
         """Options of the slots that have more than a Binding Identifier."""
-        self._bids: dict[bytes, tuple[int, ...]] = {}
-        """BIDs in use, tombstones included, of each home address that has any."""
 
     def __len__(self) -> int:
         """Live bindings."""
@@ -99,7 +96,7 @@ class BindingTable:
     @property
     def tombstones(self) -> int:
         """Tombstones kept now."""
-        return len(self._index) - self._count
+        return self._used - self._count
 
     @property
     def digest(self) -> CacheDigest:
@@ -108,17 +105,17 @@ class BindingTable:
 
     def get(self, home_address: bytes, bid: int = NO_BID) -> Entry | None:
         """The live binding of a key."""
-        slot = self._index.get(index_key(home_address, bid), NIL)
+        slot = self._find(home_address, bid)
         return self._entry(slot) if self._columns.state[slot] & LIVE else None
 
     def find(self, home_address: bytes, bid: int = NO_BID) -> Entry | None:
         """The binding or tombstone of a key."""
-        slot = self._index.get(index_key(home_address, bid), NIL)
+        slot = self._find(home_address, bid)
         return self._entry(slot) if slot else None
 
     def last_update(self, home_address: bytes, bid: int = NO_BID) -> Update | None:
         """What is known of the last Binding Update of a key."""
-        slot = self._index.get(index_key(home_address, bid), NIL)
+        slot = self._find(home_address, bid)
         if not slot:
             return None
         c = self._columns
@@ -128,7 +125,7 @@ class BindingTable:
 
     def care_of(self, home_address: bytes) -> bytes | None:
         """Care-of address of a home address's live binding without BID."""
-        slot = self._index.get(home_address, NIL)
+        slot = self._find(home_address, NO_BID)
         if not self._columns.state[slot] & LIVE:
             return None
         at = slot * RECORD_OCTETS + ADDRESS_OCTETS
@@ -136,16 +133,15 @@ class BindingTable:
 
     def bids(self, home_address: bytes) -> tuple[int, ...]:
         """BIDs of a home address's live bindings, ascending; `NO_BID` for the one without."""
-        index, state = self._index, self._columns.state
-        plain = (NO_BID,) if state[index.get(home_address, NIL)] & LIVE else ()
-        known = self._bids.get(home_address)
-        if not known:
-            return plain
-        return plain + tuple(b for b in known if state[index[index_key(home_address, b)]] & LIVE)
+        return self._family(home_address, LIVE)
+
+    def family(self, home_address: bytes) -> list[Key]:
+        """Keys of all bindings and tombstones of a home address."""
+        return [(home_address, bid) for bid in self._family(home_address, LIVE | TOMBSTONE)]
 
     def forget(self, home_address: bytes, bid: int = NO_BID) -> bool:
         """Removes an entry without a tombstone; False if there is none."""
-        slot = self._index.get(index_key(home_address, bid), NIL)
+        slot = self._find(home_address, bid)
         if slot:
             self._remove(slot)
         return slot != NIL
@@ -208,6 +204,29 @@ class BindingTable:
 
     # Slots
 
+    def _find(self, home: bytes, bid: int) -> int:
+        """The slot of a key, or `NIL`: O(1) but for the siblings of a multihomed mobile node."""
+        slot, sibling = self._index.get(home, NIL), self._columns.sibling
+        while slot and self._bid(slot) != bid:
+            slot = sibling[slot]
+        return slot
+
+    def _bid(self, slot: int) -> int:
+        at, record = slot * RECORD_OCTETS + PLAIN_OCTETS, self._columns.record
+        return record[at] << 8 | record[at + 1]
+
+    def _family(self, home: bytes, kinds: int) -> tuple[int, ...]:
+        """BIDs of the entries of a home address that are of these kinds, ascending."""
+        slot, c = self._index.get(home, NIL), self._columns
+        if not c.sibling[slot]:
+            return (self._bid(slot),) if c.state[slot] & kinds else ()
+        bids: list[int] = []
+        while slot:
+            if c.state[slot] & kinds:
+                bids.append(self._bid(slot))
+            slot = c.sibling[slot]
+        return tuple(sorted(bids))
+
     def _key(self, slot: int) -> Key:
         home, _, _, _, bid = RECORD.unpack_from(self._columns.record, slot * RECORD_OCTETS)
         return home, bid
@@ -232,12 +251,13 @@ class BindingTable:
 
     def _slot_for(self, home: bytes, bid: int) -> int:
         """The slot of a key; a new one, `FREE` and with no lifetime granted, if it has none."""
-        key = index_key(home, bid)
-        slot = self._index.get(key, NIL)
+        slot, c = self._find(home, bid), self._columns
         if not slot:
-            slot = self._index[key] = self._columns.take()
-            if bid:
-                self._bids[home] = tuple(sorted((*self._bids.get(home, ()), bid)))
+            slot = c.take()
+            RECORD.pack_into(c.record, slot * RECORD_OCTETS, home, NO_CARE_OF, 0, 0, bid)
+            c.sibling[slot] = self._index.get(home, NIL)
+            self._index[home] = slot
+            self._used += 1
         return slot
 
     def _put(
@@ -257,6 +277,8 @@ class BindingTable:
         slot = self._index[home] = c.take()
         at = slot * RECORD_OCTETS
         c.record[at : at + RECORD_OCTETS] = record
+        c.sibling[slot] = NIL
+        self._used += 1
         share = c.hash[slot] = int.from_bytes(sha256(record).digest()[:8])
         self._hash = (self._hash + share) & HASH_MASK
         self._count += 1
@@ -324,14 +346,17 @@ class BindingTable:
 
     def _remove(self, slot: int) -> None:
         """Forgets the entry in `slot` altogether."""
-        home, bid = self._key(slot)
+        home, c = self._key(slot)[0], self._columns
         self._end_life(slot)
         self._graves.disarm(slot)
-        self._columns.release(slot)
-        del self._index[index_key(home, bid)]
-        if bid:
-            left = tuple(b for b in self._bids[home] if b != bid)
-            if left:
-                self._bids[home] = left
-            else:
-                del self._bids[home]
+        after, before = c.sibling[slot], self._index[home]
+        if before != slot:
+            while c.sibling[before] != slot:
+                before = c.sibling[before]
+            c.sibling[before] = after
+        elif after:
+            self._index[home] = after
+        else:
+            del self._index[home]
+        c.release(slot)
+        self._used -= 1
