@@ -182,8 +182,9 @@ class Group:
         return self._settle([*effects, *self.roles.start(now)], now)
 
     def stop(self, now: int) -> list[Effect]:
-        """A clean end: withdraw, then say goodbye; nothing after it."""
-        effects = self._settle(self.roles.hear(Happening.STOP, now), now)
+        """A clean end: withdraw, then say goodbye; nothing after it. No HELLO without A comes
+        before: it would tell of a planned switch, and the others would wait."""
+        effects = self._route(self.roles.hear(Happening.STOP, now), now)
         effects += self.hellos.goodbye(now)
         self._stopped, self.deadline = True, None
         return effects
@@ -356,7 +357,7 @@ class Group:
         effects = self._settle(effects, now, routed=True)
         if self.hellos.deadline is not None and self.hellos.deadline <= now:
             effects += self.hellos.expire(now)
-            self._find_deadline()
+            self._find_deadline(now)
         return effects
 
     def _wake(self, now: int) -> list[Effect]:
@@ -396,7 +397,7 @@ class Group:
         if self._news:
             self._news = False
             out += self.hellos.say(HelloKind.PLAIN, now)
-        self._find_deadline()
+        self._find_deadline(now)
         return out
 
     def _follow(self, out: list[Effect], now: int) -> bool:
@@ -416,13 +417,14 @@ class Group:
         """Those that may have something to wait for in this role."""
         return self._always if self.roles.role in _PASSIVE else self._all
 
-    def _find_deadline(self) -> None:
+    def _find_deadline(self, now: int) -> None:
+        """Not before `now`: what a part finds overdue was not late until it said so."""
         first = self.hellos.deadline
         for part in self._parts():
             due = part.deadline
             if due is not None and (first is None or due < first):
                 first = due
-        self.deadline = first
+        self.deadline = None if first is None else max(first, now)
 
     def _route(self, effects: list[Effect], now: int) -> list[Effect]:
         """Takes what is meant for other parts to them, in order; returns the rest."""

@@ -167,7 +167,9 @@ class HelloSender:
     def _unicast(
         self, kind: HelloKind, member: Peer, index: int, options: Options, now: int
     ) -> list[Effect]:
-        """To one member on one link."""
+        """To one member on one link, if that is up."""
+        if not self._up[index]:
+            return []
         destination = member.links[index].address
         sequence = next_harp_sequence(self._unicast_sequence.get(destination, 0))
         self._unicast_sequence[destination] = sequence
