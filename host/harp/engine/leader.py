@@ -225,8 +225,10 @@ class Leader:
         stamp = self.stamp
         for _, unit in groupby(changes, key=_home_of):
             effects += self._enter(list(unit), stamp, now)
-        if self.stamp != stamp and self.log.batched:
-            effects += self.flush(now)  # so that digests stand for whole messages
+        split = self.stamp != stamp  # digests stand for whole messages
+        # The O flag spares what is of the same log message: each Binding Update has its own.
+        if split or any(options for _, options in changes):
+            effects += self.flush(now)
         self._batched_at = now
         if token is not None:
             position = self.log.position + self.log.batched

@@ -204,11 +204,11 @@ class ReplicatedLog:
         offset = self.first
         if lane.sent == lane.acked == lane.reached:
             lane.since = now
+        if lane.sent < offset - 1:  # kept no longer: the standby will find the gap
+            lane.sent = lane.acked = offset - 1
+            lane.lost = True
         while lane.sent < self.position and lane.sent - lane.acked < lane.window:
             lane.sent += 1
-            if lane.sent < offset:
-                lane.acked, lane.lost = lane.sent, True  # kept no longer: it will find the gap
-                continue
             if lane.sent > lane.reached:
                 lane.reached = lane.sent
                 if lane.probe is None:

@@ -293,9 +293,7 @@ class Sync:
     def _reply(self, peer: bytes, packed: Packed, now: int) -> list[Effect]:
         message = packed.message
         if message.index == LOG_INDEX:
-            effects = self._replica.log_message(peer, packed, now)
-            self._term_known = max(self._term_known, self._replica.running.term)
-            return effects
+            return self._replica.log_message(peer, packed, now)
         exchange = self._asker.find(peer, message)
         if exchange is None:
             late = self._asker.late(peer, message, now)
@@ -345,7 +343,8 @@ class Sync:
     # Journal
 
     def _done(self, effects: list[Effect]) -> list[Effect]:
-        """Every public step ends here: what it changed goes into the journal."""
+        """Every public step ends here: what it taught and changed is kept."""
+        self._term_known = max(self._term_known, self._replica.running.term)
         if self._journal is None:
             return effects
         written: list[Effect] = []
