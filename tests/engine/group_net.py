@@ -53,8 +53,12 @@ def care_of(number: int) -> bytes:
     return bytes.fromhex("20010db8ffff0000") + number.to_bytes(8)
 
 
-def config(me: int = 0, members: int = 3, links: int = 1, **changes: Any) -> GroupConfig:
+def config(
+    me: int = 0, members: int = 3, links: int | tuple[LinkConfig, ...] = 1, **changes: Any
+) -> GroupConfig:
     """Member `me` of some: the higher its number the higher its preference; no DAD."""
+    if not isinstance(links, int):
+        changes["links"], links = links, 1
     base = GroupConfig(
         group=GROUP,
         links=tuple(LinkConfig(f"eth{i}") for i in range(links)),

@@ -21,6 +21,8 @@ from harp.wire.messages import Authentication, Harp, ReplayProtection, RestartCo
 
 RESERVE_US = US_PER_S
 """The journal promises timestamps this far ahead, so that none comes twice after a restart."""
+_WIRE = (1 << 64) - 1
+"""The part of a timestamp that travels."""
 AFTER_ANSWER = frozenset(
     (
         HarpType.SS_REQ,
@@ -90,7 +92,7 @@ class Protector:
 
     def restore(self, timestamp: int) -> None:
         """Highest NTP timestamp promised before the restart."""
-        self._last_sent = self._reserved = max(self._last_sent, timestamp)
+        self._last_sent = self._reserved = max(self._last_sent, _order(timestamp))
 
     def covers(self, message_type: HarpType, multicast: bool) -> bool:
         """Whether messages of this kind carry the HA-HA option: all in a psk group; under IPsec,
@@ -112,13 +114,15 @@ class Protector:
         mh = self._bulk.begin(message, block)
         effects: list[Effect] = []
         if self._signing and self.covers(message.type, destination[0] == 0xFF):
-            timestamp = self._timestamp(now)
-            if timestamp > self._reserved:
-                self._reserved = timestamp + (RESERVE_US << 32) // US_PER_S
-                record = self._journal.encode(TimestampKept(self._config.identity, self._reserved))
-                effects.append(WriteJournal(self._config.group, record))
+            self._last_sent = max(self._last_sent + 1, self._clock(now))
+            if self._last_sent > self._reserved:
+                self._reserved = self._last_sent + (RESERVE_US << 32) // US_PER_S
+                kept = TimestampKept(self._config.identity, self._reserved & _WIRE)
+                effects.append(WriteJournal(self._config.group, self._journal.encode(kept)))
             key = self._signing
-            payload = self._codec.sign(source, destination, mh, key.spi, key.key, timestamp)
+            payload = self._codec.sign(
+                source, destination, mh, key.spi, key.key, self._last_sent & _WIRE
+            )
         else:
             payload = self._codec.finish(source, destination, mh)
         effects.append(SendPacket(source, destination, payload, link, group=self._config.group))
@@ -128,10 +132,10 @@ class Protector:
         """The octets of a message without the HA-HA option."""
         return self._codec.build(source, destination, message)
 
-    def _timestamp(self, now: int) -> int:
-        """Never repeats, never goes back (harp.md §7), whatever the clock does."""
-        self._last_sent = max(self._last_sent + 1, ntp_from_unix_us(now + self.clock_offset_us))
-        return self._last_sent
+    def _clock(self, now: int) -> int:
+        """Timestamp of now, in the order of time. What is sent never repeats and never goes back
+        (harp.md §7), whatever the clock does."""
+        return _order(ntp_from_unix_us(now + self.clock_offset_us))
 
     def judge(self, heard: Heard, now: int) -> Judgement | None:
         """harp.md §3 rule 11 and the timestamps of rule 12; None: accepted."""
