@@ -14,6 +14,7 @@ from harp.engine import effects as fx
 from harp.engine import events as ev
 from harp.engine.config import EngineConfig
 from harp.engine.effects import Role
+from harp.engine.role_table import RoleReason
 from harp.lab.virtual.probe import Held
 from harp.tables.harp_types import HarpFlag, HarpType
 from harp.tables.mh import MhType
@@ -91,7 +92,7 @@ class FakeEngine:
         if self.role is Role.ACTIVE and not quorum and "ignores_quorum" not in self.flaws:
             effects += self._turn(Role.STANDBY, "below quorum")
         if self.role is not Role.ACTIVE and now >= self._takeover_at and self._may(quorum):
-            effects += self._turn(Role.ACTIVE, "no active")
+            effects += self._turn(Role.ACTIVE, RoleReason.TAKEOVER)
         if now >= self._next_hello:
             effects += self._hello(now)
         return effects
@@ -140,7 +141,7 @@ class FakeEngine:
             for a, (at, p) in self._heard.items()
             if p and self._now - at <= self.config.detection_us
         ]
-        rank = sum(other > me for other in up)
+        rank = 0 if "skips_ranks" in self.flaws else sum(other > me for other in up)
         return self._active_heard + self.config.detection_us + rank * self.config.skew_us
 
     def _turn(self, role: Role, reason: str) -> list[fx.Effect]:
@@ -202,6 +203,8 @@ class FakeEngine:
     def _heard_hello(self, peer: bytes, hello: Harp, now: int) -> list[fx.Effect]:
         if hello.lifetime_s == 0:
             self._heard.pop(peer, None)
+            if peer == self.following:
+                self._active_heard = now - self.config.detection_us
             return []
         self._heard[peer] = (now, hello.preference)
         effects: list[fx.Effect] = []
@@ -211,10 +214,11 @@ class FakeEngine:
             effects.append(self._request(peer))
         if "leaks_parts" in self.flaws:
             effects.append(fx.HelloWanted(fx.HelloKind.PLAIN))
-        if hello.flags & HarpFlag.A and "deaf_to_actives" not in self.flaws:
+        if hello.flags & HarpFlag.A:
             self._active_heard, self.following = now, peer
             mine = (self.config.preference, self.identity)
-            if self.role is Role.ACTIVE and (hello.preference, peer) > mine:
+            stays = "never_withdraws" in self.flaws
+            if self.role is Role.ACTIVE and (hello.preference, peer) > mine and not stays:
                 effects += self._turn(Role.STANDBY, "two actives")
             if self.role is Role.STANDBY:
                 self._copy_from(peer)

@@ -12,7 +12,8 @@ CALM = "seed 1\nseconds 14\nmembers 3\nmobiles 3\nset refresh_ms 300\n"
 CRASH = CALM + "2.5 crash a memory for 2\n"
 
 FLAWS = [
-    ("deaf_to_actives", CALM, "one_active"),
+    ("never_withdraws", CALM + "2 partition all a | b c for 2\n", "one_active"),
+    ("skips_ranks", CALM + "2 stop b memory\n", "takes_its_turn"),
     ("never_takes_over", CALM, "some_active"),
     ("ignores_hold", CALM + "2 stop a memory\n1.9 hold b\n", "none_held_active"),
     ("ignores_quorum", CALM + "set quorum 2\n2 partition all a | b c for 3\n", "quorum_kept"),

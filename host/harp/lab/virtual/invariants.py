@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from harp.engine import effects as fx
 from harp.engine.config import Durability, SwitchMode
 from harp.engine.effects import Role
+from harp.engine.role_table import RoleReason
 from harp.lab.virtual.nodes import Node, Watcher
 from harp.lab.virtual.observed import Member, Observed, Promise
 from harp.lab.virtual.rates import Rates
@@ -288,6 +289,33 @@ def converged(facts: Observed) -> str | None:
     return None
 
 
+def takes_its_turn(facts: Observed, member: Member) -> str | None:
+    """Rank r takes over after r x `takeover_skew`: never before a better member that it hears, and
+    that hears it, has had its turn (harp.md §5, ranked takeover)."""
+    now, node = facts.network.now, member.node
+    long_ago = now - 3 * facts.bounds.interval
+    rank = 0
+    for other in facts.members.values():
+        since = facts.mutual_since(member, other) if other is not member else None
+        if since is None or since > long_ago or not _stronger(other, member):
+            continue
+        waits = max(other.role_since, other.ready_since) <= long_ago and facts.eligible(other)
+        just_active = other.active and other.role_since > now - node.config.skew_us
+        rank += just_active or (other.role is Role.STANDBY and waits)
+    waited = now - max(member.active_heard, member.resumed_us, 0)
+    if waited < rank * node.config.skew_us * 98 // 100:
+        return f"{node.name} takes over as number {rank} after {waited} µs without an active"
+    return None
+
+
+def _stronger(one: Member, other: Member) -> bool:
+    """Whether a member comes first in the ranking (harp.md §5)."""
+    mine, its = (
+        (m.was_synchronised, m.node.config.preference, m.node.identity) for m in (one, other)
+    )
+    return mine > its
+
+
 def _named(promise: Promise) -> str:
     return (
         f"Binding Update {promise.sequence} of {promise.home_address.hex()}, "
@@ -440,6 +468,8 @@ class Invariants(Watcher):
                     self._fail(*wrong)
             elif isinstance(effect, fx.PartEffect):
                 self._fail("parts_stay_inside", f"{node.name} returned {effect}")
+        if member.role is Role.STANDBY and node.probe is not None:
+            member.was_synchronised = node.probe.synchronised
         if self._answers:
             self._promise(node)
         self._count_calls(node)
@@ -456,6 +486,10 @@ class Invariants(Watcher):
 
     def _turned(self, member: Member, effect: fx.StateChanged) -> None:
         now = self._network.now
+        if effect.new is Role.ACTIVE and effect.reason == RoleReason.TAKEOVER:
+            wrong = takes_its_turn(self.facts, member)
+            if wrong:
+                self._fail("takes_its_turn", wrong)
         member.role, member.role_since = effect.new, now
         self._say(f"{member.node.name} {effect.old} -> {effect.new} ({effect.reason})")
         if effect.new is Role.ACTIVE:

@@ -76,6 +76,8 @@ class Member:
     """Tokens not answered yet, and when they were given."""
     updates: dict[bytes, tuple[int, int]] = field(default_factory=dict)
     """By home address: Sequence # and time of a Binding Update delivered and not answered."""
+    was_synchronised: bool = False
+    """The S flag when it was last a standby."""
     differed: tuple[SyncPosition, tuple[int, int], tuple[int, int]] | None = None
     """Position, own digest and the active's when `digests_agree` looked last."""
     resumed_us: int = NEVER
@@ -86,6 +88,7 @@ class Member:
         self.role, self.role_since = Role.INIT, now
         self.ready_since = self.resumed_us = now
         self.active_heard = NEVER
+        self.was_synchronised = False
         for facts in (self.heard_at, self.heard_since, self.acks_heard, self.commands):
             facts.clear()
         self.updates.clear()
