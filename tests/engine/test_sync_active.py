@@ -520,6 +520,15 @@ def test_acknowledgements_that_fit_nothing() -> None:
     assert isinstance(dropped, Dropped)
 
 
+def test_what_nobody_waits_for_is_logged_all_the_same() -> None:
+    active = Active().lead()
+    change = binding(1, lifetime_s=0)
+    active.store.apply(change, active.sync.stamp, active.now)
+    assert active.sync.submit([change], None, active.now) == []
+    assert active.logged(active.flush()) == [[change]]
+    assert active.ack(ONE, 1) == []
+
+
 # Durability
 
 

@@ -245,10 +245,10 @@ def test_a_gap_that_closes_is_forgotten() -> None:
 def test_behind_a_digest_for_too_long_clears_s_and_asks_for_all() -> None:
     standby = Standby()
     standby.synchronise()
-    nudge = ack(1, 0)
-    assert sent(standby.hello(1, 3, CacheDigest(3, 3))) == nudge
+    assert sent(standby.hello(1, 3, CacheDigest(3, 3))) == ack(1, 0)
     standby.now += 10 * S
-    assert sent(standby.hello(1, 9, CacheDigest(3, 3))) == nudge
+    standby.log(1, 1)
+    assert sent(standby.hello(1, 9, CacheDigest(3, 3))) == ack(1, 1)
     effects = standby.due()
     assert standby.now == 17 * S, "since the first"
     assert requested(effects).options == ALL
@@ -268,6 +268,37 @@ def test_s_and_position_are_kept_when_the_active_is_lost() -> None:
     assert standby.sync.synchronised and standby.sync.position == SyncPosition(1, 5)
     assert standby.sync.follow(OTHER, standby.now) == []
     assert standby.sync.deadline is None
+
+
+def test_the_log_of_an_active_that_was_lost_and_found_goes_on() -> None:
+    standby = Standby()
+    standby.synchronise(1, 5)
+    standby.sync.follow(None, standby.now)
+    assert sent(standby.log(1, 6)) == [Harp(HarpType.SS_ACK, 7, 7, status=130)]
+    standby.sync.follow(OTHER, standby.now)
+    standby.sync.follow(ACTIVE, standby.now)
+    assert sent(standby.log(1, 6)) == ack(1, 6)
+    assert standby.sync.position == SyncPosition(1, 6)
+
+
+def test_the_active_followed_restarts() -> None:
+    standby = Standby()
+    standby.synchronise(1, 5)
+    standby.sync.peer_restarted(ACTIVE, standby.now)
+    standby.sync.follow(None, standby.now)
+    standby.sync.follow(ACTIVE, standby.now)
+    assert sent(standby.log(1, 6)) == ack(1, 6, (1, 5))
+
+
+def test_the_log_of_an_active_that_restarted_does_not_go_on() -> None:
+    standby = Standby()
+    standby.synchronise(1, 5)
+    standby.sync.follow(None, standby.now)
+    standby.sync.peer_restarted(OTHER, standby.now)
+    standby.sync.peer_restarted(ACTIVE, standby.now)
+    standby.sync.follow(ACTIVE, standby.now)
+    standby.log(1, 6)
+    assert standby.sync.position == SyncPosition(1, 5)
 
 
 # Drift
@@ -412,6 +443,31 @@ def test_an_equal_digest_synchronises_one_that_was_refused() -> None:
     effects = standby.hello(1, 0, standby.store.digest)
     assert effects == [PLAIN, CONFIRMED]
     assert standby.sync.synchronised and standby.sync.deadline is None
+
+
+def test_another_log_ends_the_one_that_was_left() -> None:
+    standby = Standby()
+    standby.synchronise(1, 5)
+    standby.sync.follow(OTHER, standby.now)
+    standby.log(2, 1, peer=OTHER)
+    standby.sync.follow(ACTIVE, standby.now)
+    assert sent(standby.log(1, 6)) == ack(1, 6, (2, 1))
+    assert standby.sync.position == SyncPosition(1, 5)
+
+
+def test_a_repeated_message_of_a_stream_is_acknowledged_again() -> None:
+    standby = Standby()
+    sequence = requested(standby.sync.follow(ACTIVE, standby.now)).sequence
+    at = SyncPosition(1, 1)
+    first = standby.stream(sequence, 1, at, binding(1), more=True)
+    again = standby.stream(sequence, 1, at, binding(1, 9), more=True)
+    assert again == sent_only(first)
+    entry = standby.store.get(home(1))
+    assert entry is not None and entry.sequence == 1
+
+
+def sent_only(effects: list[Effect]) -> list[Effect]:
+    return [effect for effect in effects if isinstance(effect, SendHarp)]
 
 
 # Full sync

@@ -122,12 +122,11 @@ class Leader:
     def lost(self, peer: bytes, now: int) -> list[Effect]:
         """A member is down or left."""
         self._up.discard(peer)
-        standby = self._standbys.get(peer)
-        if standby:
-            self._detach(peer, standby)
-            standby.claims = False
-            if not standby.known:
-                standby.reached = NEVER_REACHED
+        standby = self._standbys[peer]
+        self._detach(peer, standby)
+        standby.claims = False
+        if not standby.known:
+            standby.reached = NEVER_REACHED
         self.answers.abort(peer, now)
         self.reconcile.lost(peer, now)
         return self._hopes(now) + self.settle(now)

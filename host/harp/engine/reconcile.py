@@ -110,11 +110,6 @@ class Reconcile:
         ahead.exchange, ask = self._asker.ask(peer, all_since(self.base), now)
         return [ask]
 
-    def exchange_of(self, peer: bytes) -> Exchange | None:
-        """The exchange under way with a member."""
-        ahead = self._ahead.get(peer)
-        return ahead.exchange if ahead else None
-
     def _drop(self, peer: bytes, now: int) -> None:
         ahead = self._ahead.pop(peer, None)
         if ahead and ahead.exchange:

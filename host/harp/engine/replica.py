@@ -98,6 +98,8 @@ class Replica:
         self._confirmed = True
         self._joined = False
         """`running` is a position of the log that is followed."""
+        self._left: tuple[bytes, bool] | None = None
+        """Whose log `running` is a position of, if it is not followed now; whether confirmed."""
         self._held: dict[int, Packed] = {}
         self._seen = 0
         """Highest position of the followed log that arrived."""
@@ -130,26 +132,37 @@ class Replica:
         """Applies the log of `active` from now on. Not synchronised: a full sync begins."""
         if active == self.following:
             return []
+        left = (self.following, self._confirmed) if self.following and self._joined else self._left
         self._leave(now)
-        self.following = active
+        self.following, self._left = active, left
+        if left and active == left[0]:  # lost and found again: its log goes on
+            self._joined, self._confirmed = True, left[1]
         return [] if self.synchronised else self.start_sync(now)
+
+    def restarted(self, peer: bytes, now: int) -> None:
+        """A member began anew: no log of it goes on."""
+        if self.following == peer:
+            self._new_log(now)
+        elif self._left and self._left[0] == peer:
+            self._left = None
 
     def settle(self, position: SyncPosition) -> None:
         """Until now this member led: what its log reached is its own position."""
         self.running, self._confirmed, self._joined = position, True, False
-        self.synchronised = True
+        self.synchronised, self._left = True, None
 
     def _leave(self, now: int) -> None:
         """The log followed ends here: what was applied of it stays, unconfirmed."""
         self._abort(now)
         self._old, self._confirmed, self._joined = self.position, False, False
+        self._left = None
         self._held.clear()
         self._seen = 0
         self._digests.forget()
         self._timers.stop(*_Timer)
         self._failures = 0
 
-    def _new_term(self, now: int) -> None:
+    def _new_log(self, now: int) -> None:
         """The active followed began a new log."""
         self._leave(now)
         if not self.synchronised:
@@ -187,12 +200,12 @@ class Replica:
         """A log begins: its Position 1 follows whatever was before. A newer term of the active
         followed is another log."""
         if self._joined and position.term > self.running.term:
-            self._new_term(now)
+            self._new_log(now)
         if not self._joined and position.position == 1 and position.term > self.running.term:
             self._join(SyncPosition(position.term, 0))
 
     def _join(self, position: SyncPosition) -> None:
-        self.running, self._joined = position, True
+        self.running, self._joined, self._left = position, True, None
         self._timers.stop(_Timer.GAP)
 
     def _in_order(
@@ -263,7 +276,7 @@ class Replica:
     def hello(self, position: SyncPosition, digest: CacheDigest | None, now: int) -> list[Effect]:
         """A HELLO of the active followed, with its Sync Position."""
         if self._joined and position.term > self.running.term:
-            self._new_term(now)
+            self._new_log(now)
         if digest is None or self._exchange is not None:
             return []
         effects = self._compare(position, digest, now)
@@ -380,9 +393,7 @@ class Replica:
             effects += self._begin(exchange, now)
         position = exchange.position
         assert position is not None
-        bad: list[bytes] = []
-        if arrival is Arrival.NEW:
-            bad = self._load(packed, position, now, effects)
+        bad = self._load(packed, position, now, effects) if arrival is Arrival.NEW else []
         status = Status.UNSPECIFIED if bad else Status.SUCCESS
         effects.append(
             acknowledgement(self._config, exchange.peer, packed.message, status, single(bad))

@@ -220,6 +220,7 @@ class Sync:
     def peer_restarted(self, peer: bytes, now: int) -> list[Effect]:
         """A member has a newer Restart Counter: what it knew is gone."""
         self._answers.forget(peer)
+        self._replica.restarted(peer, now)
         if peer in self._up and self._leading:
             return self._done(self._leader.restarted(peer, now))
         return []
