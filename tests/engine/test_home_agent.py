@@ -32,6 +32,7 @@ from harp.engine.effects import (
     SubmitChanges,
 )
 from harp.engine.home_agent import EXPIRE_BATCH, HomeAgent, Service
+from harp.engine.multihoming import MAX_BIDS
 from harp.engine.store import BindingStore
 from harp.tables.icmpv6 import MOBILE_ROUTER, NEXT_HEADER
 from harp.tables.mh import BaFlag, BaStatus, BuFlag
@@ -740,6 +741,18 @@ def test_bids_are_refused(
     node = Node(**settings)  # type: ignore[arg-type]
     copies = tuple(bid(option.bid) for option in options)
     assert node.answer(node.update(1, *options)) == ack(status, 1, 0, 0, *copies)
+
+
+def test_130_for_more_bids_than_one_home_address_may_use() -> None:
+    """Those deleted lately count: their tombstones are looked through too."""
+    node = Node()
+    for number in range(1, MAX_BIDS):
+        node.status(1, bid(number, COA))
+        node.status(2, bid(number), lifetime=0)
+    assert node.status(1, bid(MAX_BIDS, COA), bid(MAX_BIDS + 1, COA)) == 130
+    assert node.status(1, bid(MAX_BIDS, COA)) == 0
+    assert node.status(1, bid(MAX_BIDS + 1, COA)) == BaStatus.INSUFFICIENT_RESOURCES
+    assert node.status(3, bid(1, COA)) == 0
 
 
 def test_165_while_a_binding_without_bid_exists_unless_it_is_overwritten() -> None:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 H_FLAG = 0x80
 """Of a Binding Identifier: simultaneous home and foreign binding (RFC 5648 §4.3)."""
 
+MAX_BIDS = 64
+"""Of one home address, those deleted lately included: each is looked through for each."""
+
 
 def check_whole(request: Request, store: BindingStore, config: HomeAgentConfig) -> Refuse | None:
     """What refuses a Binding Update with Binding Identifiers as a whole."""
@@ -30,6 +33,9 @@ def check_whole(request: Request, store: BindingStore, config: HomeAgentConfig) 
         return Refuse(BaStatus.MCOA_BULK_REGISTRATION_PROHIBITED)
     if len({option.bid for option in request.bids}) != len(request.bids):
         return Refuse(BaStatus.MCOA_MALFORMED)
+    known = {bid for _, bid in store.family(request.home_address)}
+    if len(known.union(option.bid for option in request.bids)) > MAX_BIDS:
+        return Refuse(BaStatus.INSUFFICIENT_RESOURCES)
     # RFC 5648 §6.2: "if the 'O' flag is unset ... and the receiver has a regular binding that does
     # not have a BID ..., it must not process the Binding Update".
     overwrites = request.message.flags & BuFlag.OVERWRITE
