@@ -1,0 +1,244 @@
+"""Events: pending until acknowledged, counted, with the time of the first, by priority.
+
+Ref: offload.md §5
+"""
+
+from amaranth import Cat, Const, Module, Mux, Signal, Value
+from amaranth.lib import data, fifo, memory, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from harp.tables.constants import US_PER_S
+from harp.tables.offload import (
+    EVENT_KINDS,
+    EVENT_REPEAT_US,
+    EVENT_STRIDE,
+    MAX_FLOOD_EVENTS_PER_SECOND,
+)
+from harp.tables.register_schema import WORD_BITS
+from harp.tables.registers import BY_NAME
+from harp_gateware.layouts import (
+    EVENT,
+    EVENT_PUSH,
+    RAM_REQUEST,
+    RAM_RESPONSE,
+    TIME_US,
+    EventCode,
+)
+
+IDS = len(EVENT_KINDS) * EVENT_STRIDE
+ID = (IDS - 1).bit_length()
+STAMP = 16
+"""Low bits of the time that wait beside an event: it is entered within 2^16 µs."""
+COUNT = 16
+SPACING_US = US_PER_S // MAX_FLOOD_EVENTS_PER_SECOND
+RARE = (EventCode.REPLAY, EventCode.FLOOD)
+"""Kinds that are pushed at most once in SPACING_US each."""
+TOLD = 28
+"""Bits of the time of the last push: repeats are due after 20 ms, and asked for more often."""
+EVENT_AREA = BY_NAME["event"]
+
+ROW = data.StructLayout({"first": TIME_US, "count": COUNT, "told_us": TOLD, "told": 1})
+QUEUED = data.StructLayout({"id": ID, "stamp": STAMP})
+
+
+class Events(wiring.Component):
+    """Enters events of several sources, pushes what is pending, clears what is acknowledged.
+
+    Each source has its own queue, as deep as `depths` says; a full one sets `lost` (a defect) for
+    a clock. An entry takes 4 clocks. The scan for the next push begins at the highest priority
+    after each push and looks at an id in 4 clocks, if nothing is entered meanwhile.
+
+    A push is repeated EVENT_REPEAT_US after the last one, until `ack` with the count that the event
+    then has; another count only makes it due at once. Flags and counts are exact; pushes of
+    `replay` and `flood` are 100 ms apart in each kind. Counts stay at 65,535.
+    """
+
+    def __init__(self, depths: tuple[int, ...]) -> None:
+        self._depths = depths
+        sources = {
+            f"i_{n}": In(stream.Signature(EVENT, always_ready=True)) for n in range(len(depths))
+        }
+        super().__init__(
+            {
+                **sources,
+                "now_us": In(TIME_US),
+                "ack": In(1),
+                "ack_id": In(ID),
+                "ack_count": In(COUNT),
+                "o": Out(stream.Signature(EVENT_PUSH)),
+                "pending": Out(data.ArrayLayout(EVENT_STRIDE, len(EVENT_KINDS))),
+                "lost": Out(1),
+                "i_ram_event": In(stream.Signature(RAM_REQUEST, always_ready=True)),
+                "o_ram_event": Out(stream.Signature(RAM_RESPONSE, always_ready=True)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.ram = ram = memory.Memory(shape=ROW, depth=IDS, init=[])
+        self._read, self._write = ram.read_port(), ram.write_port()
+        self._id = Signal(ID)
+        self._row = Signal(ROW)
+        self._flag = Signal()  # `self._id` is pending
+        m.d.comb += [
+            self._read.addr.eq(self._id),
+            self._write.addr.eq(self._id),
+        ]
+        m.d.sync += self._row.eq(self._read.data)
+        flags = self.pending.as_value()
+        m.d.sync += self._flag.eq(flags.bit_select(self._id, 1))
+        self._gather(m)
+        self._wait(m)
+        self._hold_back(m)
+        self._work(m)
+        return m
+
+    def _gather(self, m: Module) -> None:
+        """A queue for each source; the lowest that holds something is entered first."""
+        self._some, self._next, self._taken = Signal(), Signal(QUEUED), Signal()
+        full: list[Value] = []
+        before: Value = Const(0, 1)
+        for n, depth in enumerate(self._depths):
+            source = getattr(self, f"i_{n}")
+            queue = fifo.SyncFIFO(width=QUEUED.size, depth=depth)
+            m.submodules[f"queue_{n}"] = queue
+            m.d.comb += [
+                queue.w_data.eq(Cat(source.p.index, source.p.kind, self.now_us[:STAMP])),
+                queue.w_en.eq(source.valid),
+                queue.r_en.eq(self._taken & ~before),
+            ]
+            full.append(source.valid & ~queue.w_rdy)
+            with m.If(queue.r_rdy & ~before):
+                m.d.comb += [self._some.eq(1), self._next.eq(queue.r_data)]
+            before = before | queue.r_rdy
+        m.d.sync += self.lost.eq(Cat(*full).any())
+
+    def _wait(self, m: Module) -> None:
+        """One acknowledgement and one access of the host, until they are done."""
+        self._acked, self._asked = Signal(), Signal()
+        self._ack_id, self._ack_count = Signal(ID), Signal(COUNT)
+        self._access = Signal(RAM_REQUEST)
+        self._ack_done, self._served = Signal(), Signal()
+        with m.If(self._ack_done):
+            m.d.sync += self._acked.eq(0)
+        with m.If(self.ack):
+            m.d.sync += [
+                self._acked.eq(1),
+                self._ack_id.eq(self.ack_id),
+                self._ack_count.eq(self.ack_count),
+            ]
+        with m.If(self._served):
+            m.d.sync += self._asked.eq(0)
+        with m.If(self.i_ram_event.valid):
+            m.d.sync += [self._asked.eq(1), self._access.eq(self.i_ram_event.p)]
+        low = EVENT_AREA.stride.bit_length() - 1
+        self._asked_id = self._access.address[low : low + ID]
+        second = EVENT_AREA.field("count").at // WORD_BITS
+        pick = Mux(self._access.address[:low] == second, self._row.count, self._row.first)
+        m.d.sync += self.o_ram_event.valid.eq(self._served)
+        with m.If(self._served):
+            m.d.sync += self.o_ram_event.p.data.eq(Mux(self._flag, pick, 0))
+
+    def _hold_back(self, m: Module) -> None:
+        """Whether a rare kind may be pushed again."""
+        self._kind = self._id[-4:]
+        now = self.now_us[:TOLD]
+        self._held, self._pushed = Signal(), Signal()
+        holds: list[Value] = []
+        for kind in RARE:
+            since, open_ = Signal(TOLD), Signal(init=1)
+            past = Signal()
+            m.d.sync += past.eq((now - since)[:TOLD] >= SPACING_US)
+            with m.If(past):
+                m.d.sync += open_.eq(1)
+            with m.If(self._pushed & (self._kind == kind.value)):
+                m.d.sync += [since.eq(now), open_.eq(0), past.eq(0)]
+            holds.append((self._kind == kind.value) & ~open_)
+        m.d.sync += self._held.eq(Cat(*holds).any())
+
+    def _work(self, m: Module) -> None:
+        """One row at a time: read, one clock, look at it and write."""
+        scan = Signal(ID)
+        stamp = Signal(STAMP)
+        now = self.now_us
+        past = Signal()
+        waited = (now[:TOLD] - self._row.told_us)[:TOLD]
+        m.d.comb += past.eq(~self._row.told | (waited >= EVENT_REPEAT_US))
+        back = (now[:STAMP] - stamp)[:STAMP]
+        flags = self.pending.as_value()
+        set_, clear = Signal(), Signal()
+        m.d.comb += self._write.data.eq(self._row)
+        work = Signal(4)  # enter, acknowledge, serve, scan
+        with m.FSM():
+            with m.State("Choose"):
+                with m.If(self._some):
+                    m.d.comb += self._taken.eq(1)
+                    m.d.sync += [
+                        self._id.eq(self._next.id),
+                        stamp.eq(self._next.stamp),
+                        work.eq(0b0001),
+                    ]
+                with m.Elif(self._acked):
+                    m.d.sync += [self._id.eq(self._ack_id), work.eq(0b0010)]
+                with m.Elif(self._asked):
+                    m.d.sync += [self._id.eq(self._asked_id), work.eq(0b0100)]
+                with m.Else():
+                    m.d.sync += [self._id.eq(scan), work.eq(0b1000)]
+                m.next = "Read"
+            with m.State("Read"):
+                m.next = "Take"
+            with m.State("Take"):
+                m.next = "Look"
+            with m.State("Look"):
+                m.next = "Choose"
+                with m.If(work[0]):
+                    m.d.comb += [set_.eq(1), self._write.en.eq(1)]
+                    self._enter(m, now - back)
+                with m.If(work[1]):
+                    m.d.comb += [
+                        self._ack_done.eq(1),
+                        clear.eq(self._row.count == self._ack_count),
+                        self._write.en.eq(self._flag),
+                        self._write.data.told.eq(0),
+                    ]
+                with m.If(work[2]):
+                    m.d.comb += self._served.eq(1)
+                with m.If(work[3]):
+                    # What is found while a push waits would be old, and not the first.
+                    m.d.sync += scan.eq(Mux((scan == IDS - 1) | self.o.valid, 0, scan + 1))
+                    with m.If(self._flag & past & ~self._held & ~self.o.valid):
+                        m.d.comb += [
+                            self._pushed.eq(1),
+                            self._write.en.eq(1),
+                            self._write.data.told.eq(1),
+                            self._write.data.told_us.eq(now),
+                        ]
+                        m.d.sync += scan.eq(0)
+                        self._push(m)
+        for n in range(IDS):
+            with m.If(set_ & (self._id == n)):
+                m.d.sync += flags[n].eq(1)
+            with m.If(clear & (self._id == n)):
+                m.d.sync += flags[n].eq(0)
+        with m.If(self.o.valid & self.o.ready):
+            m.d.sync += self.o.valid.eq(0)
+
+    def _enter(self, m: Module, at: Value) -> None:
+        count = self._row.count
+        with m.If(self._flag):
+            m.d.comb += self._write.data.count.eq(Mux(count.all(), count, count + 1))
+        with m.Else():
+            m.d.comb += [
+                self._write.data.first.eq(at),
+                self._write.data.count.eq(1),
+                self._write.data.told.eq(0),
+            ]
+
+    def _push(self, m: Module) -> None:
+        m.d.sync += [
+            self.o.valid.eq(1),
+            self.o.p.kind.eq(self._kind),
+            self.o.p.index.eq(self._id[:5]),
+            self.o.p.first_us.eq(self._row.first),
+            self.o.p.count.eq(self._row.count),
+        ]
