@@ -5,9 +5,10 @@ Ref: offload.md §1 (cut-through, 10 clocks a frame), §2 (verdicts), §3 (heart
 
 from amaranth import Module
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Out, connect, flipped
 
 from harp.tables.reasons import OFFLOAD_REASONS
+from harp_gateware.align import Align
 from harp_gateware.layouts import (
     ADDRESS,
     EVENT,
@@ -23,7 +24,12 @@ from harp_gateware.layouts import (
     VERDICT,
     WORD,
 )
+from harp_gateware.length import Length
+from harp_gateware.mh_check import MhCheck
 from harp_gateware.params import CoreParams
+from harp_gateware.release import Release
+from harp_gateware.verdict import Verdict
+from harp_gateware.walk import Walk
 
 RAM_AREAS = ("mh_type", "bucket", "reason_frames", "outcome_frames")
 """Areas of the register map whose RAM lies here."""
@@ -73,4 +79,73 @@ class RxPath(wiring.Component):
         )
 
     def elaborate(self, platform: object) -> Module:
-        return Module()
+        m = Module()
+        m.submodules.align = self._align = Align()
+        m.submodules.walk = self._walk = Walk()
+        m.submodules.length = self._length = Length()
+        m.submodules.mh_check = self._mh_check = MhCheck(self._params)
+        m.submodules.release = self._release = Release()
+        m.submodules.verdict = self._verdict = Verdict(self._params)
+        connect(m, flipped(self.i), self._align.i)
+        self._words(m)
+        self._streams(m)
+        self._settings(m)
+        self._ends(m)
+        return m
+
+    def _words(self, m: Module) -> None:
+        """The L3 words go to all who look at them."""
+        align, check = self._align, self._mh_check
+        for sink in (self._walk.i, self._length.i, check.i):
+            m.d.comb += [sink.valid.eq(align.o.valid), sink.payload.eq(align.o.payload)]
+        connect(m, self._walk.o, check.walked)
+        connect(m, self._walk.o_found, self._release.i_found)
+        m.d.comb += check.vlan.eq(align.meta.vlan.id)
+
+    def _streams(self, m: Module) -> None:
+        """What comes and goes as it is."""
+        for name in ("o_mh", "o_peer"):
+            connect(m, flipped(getattr(self, name)), getattr(self._mh_check, name))
+        for name in ("i_peer", "o_hello", "i_hello", "o_hello_done", "o_verdict", "o_flood"):
+            connect(m, flipped(getattr(self, name)), getattr(self._verdict, name))
+        connect(m, flipped(self.o_early), self._release.o_early)
+        for area in RAM_AREAS:
+            owner = self._mh_check if area == "mh_type" else self._verdict
+            for name in (f"i_ram_{area}", f"o_ram_{area}"):
+                connect(m, flipped(getattr(self, name)), getattr(owner, name))
+
+    def _settings(self, m: Module) -> None:
+        check, verdict = self._mh_check, self._verdict
+        m.d.comb += [
+            check.demand_hop_limit.eq(self.control__demand_hop_limit),
+            check.harp_mh_type.eq(self.control__harp_mh_type),
+            check.harp_types.eq(self.control__harp_types),
+            check.local_address.eq(self.local__address),
+            verdict.peers_complete.eq(self.control__peers_complete),
+            verdict.action.eq(self.action__action),
+            verdict.bucket.eq(self.action__bucket),
+            self._release.action.eq(self.action__action),
+            self._release.plain.eq(self.plain),
+        ]
+
+    def _ends(self, m: Module) -> None:
+        """Where frames begin and end, when, and what is known of them."""
+        align, release, verdict = self._align, self._release, self._verdict
+        ends = align.o.valid & align.o.p.last
+        with m.If(align.o_good):
+            m.d.sync += verdict.arrival_us.eq(self.now_us)
+        m.d.comb += [
+            release.i_first.eq(align.o.valid & align.o.p.first),
+            release.i_not_ipv6.eq(align.meta.not_ipv6),
+            release.i_bad.eq(ends & align.meta.bad),
+            release.verdict_next.eq(verdict.verdict_next),
+            release.verdict.eq(verdict.o_verdict.valid),
+            verdict.walk.eq(release.o_end),
+            verdict.facts.eq(self._mh_check.facts),
+            verdict.cut.eq(self._length.cut),
+            verdict.i_end.valid.eq(ends),
+            verdict.i_end.p.octets.eq(align.meta.octets),
+            verdict.i_end.p.error.eq(align.meta.error),
+            verdict.i_end.p.bad.eq(align.meta.bad),
+            verdict.i_end.p.not_ipv6.eq(align.meta.not_ipv6),
+        ]

@@ -1,0 +1,171 @@
+"""Layer 2 taken off: IPv6 from its first octet on, in whole words, without the FCS.
+
+Ref: IEEE 802.1Q (tags), IEEE 802.3 §3.2.6 (length below 0x600), offload.md §1, §2
+"""
+
+from amaranth import Cat, Module, Mux, Signal, Value
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from harp.tables.offload import FCS_OCTETS, MAX_FRAME_OCTETS, MIN_FRAME_OCTETS
+from harp_gateware.layouts import FRAME_META, L3_WORD, VLAN, WORD, FrameError, big_endian
+from harp_gateware.params import WORD_OCTETS
+
+IPV6, CTAG, STAG = 0x86DD, 0x8100, 0x88A8
+MIN_WORDS = MIN_FRAME_OCTETS // WORD_OCTETS
+MAX_WORDS = MAX_FRAME_OCTETS // WORD_OCTETS
+COUNT = 11
+"""Bits of a word's number in its frame; it stops at LAST_COUNT."""
+LAST_COUNT = (1 << COUNT) - 2
+
+ALIGNED = data.StructLayout({"word": L3_WORD, "meta": FRAME_META})
+
+
+def _is_tag(number: Value) -> Value:
+    return (number == CTAG) | (number == STAG)
+
+
+class Align(wiring.Component):
+    """Cuts off L2 and FCS, one word a clock, no back-pressure.
+
+    IPv6 begins at octet 14, 18 or 22, which is octet 6, 2 or 6 of a word: one of two shifts for the
+    whole frame. A word leaves a clock after the word that completes it *and* shows whether another
+    follows: for the first L3 word that is word 3 (two tags: 4). The rest of a frame's end follows
+    a clock behind, beside the words of the next frame. `meta` goes with each word.
+
+    Every frame gives at least one word: one that ends before IPv6 could begin gives a single one of
+    a single octet, `not_ipv6`. `o_good` is 1 in the clock of a good frame's last word at `i`.
+    """
+
+    i: In(stream.Signature(WORD, always_ready=True))
+    o: Out(stream.Signature(L3_WORD, always_ready=True))
+    meta: Out(FRAME_META)
+    o_good: Out(1)
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        self._count(m)
+        self._read_tags(m)
+        self._measure(m)
+        self._shift(m)
+        self._queue(m)
+        return m
+
+    def _count(self, m: Module) -> None:
+        """Number of the word in its frame, and the two words before it."""
+        coming = Signal(COUNT)
+        self._number = Signal(COUNT)
+        self._head = Signal(range(MIN_WORDS + 1))  # the same, up to MIN_WORDS
+        head = Signal(range(MIN_WORDS + 1))
+        too_long = Signal()
+        self._too_long = ~self.i.p.first & too_long
+        self._previous, self._older = Signal(64), Signal(64)
+        m.d.comb += [
+            self._number.eq(Mux(self.i.p.first, 0, coming)),
+            self._head.eq(Mux(self.i.p.first, 0, head)),
+        ]
+        with m.If(self.i.valid):
+            m.d.sync += [
+                coming.eq(Mux(self._number == LAST_COUNT, LAST_COUNT, self._number + 1)),
+                head.eq(Mux(self._head == MIN_WORDS, MIN_WORDS, self._head + 1)),
+                too_long.eq(self._too_long | (self._number == MAX_WORDS - 1)),
+                self._previous.eq(self.i.p.data),
+                self._older.eq(self._previous),
+            ]
+
+    def _read_tags(self, m: Module) -> None:
+        """EtherTypes at octets 12, 16 and 20; known from word 3 on."""
+        octets = self.i.p.data
+        low, high = big_endian(octets[0:16]), big_endian(octets[32:48])
+        tagged, plain = Signal(), Signal()
+        self._one, self._two = Signal(), Signal()
+        self._not_ipv6 = Signal()
+        self._vlan = Signal(VLAN)
+        outer = Signal(12)
+        second = _is_tag(low)
+        with m.If(self.i.valid & (self._head == 1)):
+            m.d.sync += [
+                tagged.eq(_is_tag(high)),
+                plain.eq(high == IPV6),
+                outer.eq(big_endian(octets[48:64])),
+            ]
+        with m.If(self.i.valid & (self._head == 2)):
+            m.d.sync += [
+                self._one.eq(tagged & ~second),
+                self._two.eq(tagged & second),
+                self._not_ipv6.eq(
+                    ~Mux(tagged, Mux(second, high == IPV6, low == IPV6), plain)
+                ),
+                self._vlan.tags.eq(Cat(tagged & ~second, tagged & second)),
+                self._vlan.id.eq(
+                    Mux(tagged, Mux(second, big_endian(octets[16:32])[:12], outer), 0)
+                ),
+            ]
+
+    def _measure(self, m: Module) -> None:
+        """What `meta` says of the frame that this word ends."""
+        word = self.i.p
+        runt = (self._head < MIN_WORDS - 1) | (
+            (self._head == MIN_WORDS - 1) & (word.octets != WORD_OCTETS)
+        )
+        # Two tags put IPv6 a word later than one or none do.
+        self._started = (self._head >= 4) | ((self._head == 3) & ~self._two)
+        self._meta = Signal(FRAME_META)
+        m.d.comb += [
+            self._meta.not_ipv6.eq(self._not_ipv6 | ~self._started),
+            self._meta.vlan.eq(self._vlan),
+            self._meta.octets.eq(Cat(word.octets[:3], self._number + word.octets[3])),
+            self._meta.error.eq(word.error),
+            self._meta.bad.eq((word.error != FrameError.GOOD) | runt | self._too_long),
+            self.o_good.eq(self.i.valid & word.last & ~self._meta.bad),
+        ]
+
+    def _shift(self, m: Module) -> None:
+        """The L3 word that is complete now, and behind a frame's last word what is left."""
+        word, octets = self.i.p, self.i.p.octets
+        # Octets of this word that belong to the next L3 word, FCS taken off.
+        taken = Mux(self._one, 2 + FCS_OCTETS, FCS_OCTETS - 2)
+        more = octets > taken
+        opened = Signal()
+        self._now, self._rest = Signal(ALIGNED), Signal(ALIGNED)
+        self._now_valid, self._rest_valid = Signal(), Signal()
+        m.d.comb += [
+            self._now_valid.eq(self.i.valid & (self._started | word.last)),
+            self._now.meta.eq(self._meta),
+            self._now.word.first.eq(word.first | ~opened),
+            self._now.word.last.eq(word.last & ~(self._started & more)),
+            self._now.word.error.eq(Mux(self._now.word.last, word.error, FrameError.GOOD)),
+            self._now.word.data.eq(
+                Mux(
+                    self._one,
+                    Cat(self._previous[16:], word.data[:16]),
+                    Cat(self._older[48:], self._previous[:48]),
+                )
+            ),
+            self._now.word.octets.eq(
+                Mux(self._started, Mux(word.last & ~more, octets + 8 - taken, 8), 1)
+            ),
+            self._rest_valid.eq(self.i.valid & word.last & self._started & more),
+            self._rest.meta.eq(self._meta),
+            self._rest.word.last.eq(1),
+            self._rest.word.error.eq(word.error),
+            self._rest.word.data.eq(
+                Mux(self._one, word.data[16:], Cat(self._previous[48:], word.data[:48]))
+            ),
+            self._rest.word.octets.eq(octets - taken),
+        ]
+        with m.If(self.i.valid):
+            m.d.sync += opened.eq(~word.last & (self._started | (~word.first & opened)))
+
+    def _queue(self, m: Module) -> None:
+        """A frame gives no more words than it has, so one place behind the output is enough."""
+        waiting, waits = Signal(ALIGNED), Signal()
+        out = Signal(ALIGNED)
+        m.d.comb += [self.o.payload.eq(out.word), self.meta.eq(out.meta)]
+        m.d.sync += [
+            self.o.valid.eq(waits | self._now_valid),
+            out.eq(Mux(waits, waiting, self._now)),
+            # `_rest` comes with `_now`, never while a word waits: its frame is too long for that.
+            waiting.eq(Mux(self._rest_valid, self._rest, self._now)),
+            waits.eq(self._rest_valid | (waits & self._now_valid)),
+        ]

@@ -1,0 +1,139 @@
+"""Token buckets: eight shared ones and one a peer.
+
+Ref: ITU-T I.371 (generic cell rate algorithm); `harp.tables.offload.Bucket`; offload.md §2
+"""
+
+from amaranth import Cat, Module, Mux, Signal, signed
+from amaranth.lib import memory, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from harp.tables.offload import BUCKETS
+from harp.tables.register_schema import WORD_BITS
+from harp.tables.registers import BY_NAME
+from harp_gateware.layouts import BUCKET_INDEX, RAM_REQUEST, RAM_RESPONSE, TIME_US
+
+BUCKET = BY_NAME["bucket"]
+LAGS = 3
+"""Look-ups of a frame, one a clock; one of them at most takes its token."""
+
+
+class Buckets(wiring.Component):
+    """Says of any bucket whether a frame at `now_us` conforms; takes the token if told to.
+
+    A look-up is `index` in a clock with `busy`. 3 clocks later `o_conforms` is its answer. 4 clocks
+    later, or `lag` more, `take` writes its bucket back. Look-ups after that see it. `now_us` must
+    hold from the clock behind the look-up to 2 clocks before `take`.
+
+    A bucket conforms if `now_us + tolerance_us >= due`; then `due` = max(now_us, due) + period_us.
+    `due` starts at 0. Period 0: always conforms, `due` stays. The host's accesses wait for a clock
+    that is not `busy`; settings count from the next look-up on.
+    """
+
+    def __init__(self, peers: int) -> None:
+        self._depth = BUCKETS + peers
+        super().__init__(
+            {
+                "index": In(BUCKET_INDEX),
+                "busy": In(1),
+                "now_us": In(TIME_US),
+                "o_conforms": Out(1),
+                "take": In(1),
+                "lag": In(range(LAGS)),
+                "i_ram_bucket": In(stream.Signature(RAM_REQUEST, always_ready=True)),
+                "o_ram_bucket": Out(stream.Signature(RAM_RESPONSE, always_ready=True)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        self._index = Signal(BUCKET_INDEX)
+        self._period, self._tolerance = Signal(WORD_BITS), Signal(WORD_BITS)
+        self._due = Signal(TIME_US)
+        self._settings(m)
+        self._dues(m)
+        self._judge(m)
+        return m
+
+    def _settings(self, m: Module) -> None:
+        """The host's two words a bucket, in a RAM each."""
+        request, waits = Signal(RAM_REQUEST), Signal()
+        at = Mux(self.busy, self.index, request.address[1 : 1 + BUCKET_INDEX])
+        m.d.sync += self._index.eq(at)
+        done = waits & ~self.busy
+        answer = Signal(2)
+        with m.If(self.i_ram_bucket.valid):
+            m.d.sync += [request.eq(self.i_ram_bucket.p), waits.eq(1)]
+        with m.Elif(done):
+            m.d.sync += waits.eq(0)
+        for word, (name, value) in enumerate(
+            (("period_us", self._period), ("tolerance_us", self._tolerance))
+        ):
+            field = BUCKET.field(name)
+            rows = [BUCKET.reset_of(field, n) for n in range(self._depth)]
+            ram = memory.Memory(shape=WORD_BITS, depth=self._depth, init=rows)
+            m.submodules[name] = ram
+            read, write = ram.read_port(domain="comb"), ram.write_port()
+            m.d.comb += [
+                read.addr.eq(at),
+                write.addr.eq(request.address[1 : 1 + BUCKET_INDEX]),
+                write.data.eq(request.data[:WORD_BITS]),
+                write.en.eq(done & request.write & (request.address[0] == word)),
+            ]
+            m.d.sync += value.eq(read.data)
+        m.d.sync += [
+            answer.eq(Cat(done, done & ~request.write)),
+            self.o_ram_bucket.valid.eq(answer[0]),
+            self.o_ram_bucket.p.data.eq(
+                Mux(answer[1], Mux(request.address[0], self._tolerance, self._period), 0)
+            ),
+        ]
+
+    def _dues(self, m: Module) -> None:
+        """The state: read beside the settings, written when a token is taken."""
+        m.submodules.due = ram = memory.Memory(shape=TIME_US, depth=self._depth, init=[])
+        read, self._write = ram.read_port(domain="comb"), ram.write_port()
+        m.d.comb += read.addr.eq(self.index)
+        m.d.sync += self._due.eq(read.data)
+
+    def _judge(self, m: Module) -> None:
+        """Lead over now, then conformance, then the time that is due next."""
+        lead = Signal(signed(TIME_US))
+        tolerance, period = Signal(WORD_BITS), Signal(WORD_BITS)
+        due = Signal(TIME_US)
+        base, token = Signal(TIME_US), Signal(WORD_BITS)
+        after = [Signal(TIME_US, name=f"after_{n}") for n in range(LAGS)]
+        index = [Signal(BUCKET_INDEX, name=f"index_{n}") for n in range(2 + LAGS)]
+        limited = [Signal(name=f"limited_{n}") for n in range(1 + LAGS)]
+        far = lead[WORD_BITS:TIME_US - 1].any()
+        m.d.sync += [
+            # First clock behind the settings: how far the bucket is ahead of now.
+            lead.eq(self._due - self.now_us),
+            due.eq(self._due),
+            tolerance.eq(self._tolerance),
+            period.eq(self._period),
+            index[0].eq(self._index),
+            # Second: is that tolerable; and from where the next period counts.
+            self.o_conforms.eq((lead < 0) | (~far & (lead[:WORD_BITS] <= tolerance)) | (period == 0)),
+            base.eq(Mux(lead < 0, self.now_us, due)),
+            token.eq(period),
+            index[1].eq(index[0]),
+            limited[0].eq(period != 0),
+            # Third.
+            after[0].eq(base + token),
+            index[2].eq(index[1]),
+            limited[1].eq(limited[0]),
+        ]
+        for n in range(1, LAGS):
+            m.d.sync += [
+                after[n].eq(after[n - 1]),
+                index[2 + n].eq(index[1 + n]),
+                limited[1 + n].eq(limited[n]),
+            ]
+        with m.Switch(self.lag):
+            for n in range(LAGS):
+                with m.Case(n):
+                    m.d.comb += [
+                        self._write.addr.eq(index[2 + n]),
+                        self._write.data.eq(after[n]),
+                        self._write.en.eq(self.take & limited[1 + n]),
+                    ]
