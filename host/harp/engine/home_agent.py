@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable
 from enum import StrEnum
-from random import Random
+from typing import TYPE_CHECKING
 
 from harp.engine import dhaad
 from harp.engine.acknowledge import Acknowledger
@@ -39,7 +39,16 @@ from harp.tables.mh import BaStatus, BuFlag
 from harp.tables.reasons import Reason
 from harp.wire.codec import Codec
 from harp.wire.mandatory import OF_BINDING
-from harp.wire.messages import BindingCache, BindingUpdate, DhaadRequest, SyncPosition
+from harp.wire.messages import (
+    BindingCache,
+    BindingIdentifier,
+    BindingUpdate,
+    DhaadRequest,
+    SyncPosition,
+)
+
+if TYPE_CHECKING:
+    from random import Random
 
 EXPIRE_BATCH = 1024
 """Bindings looked at in one `expire`: what waits in sockets comes between two batches."""
@@ -320,4 +329,4 @@ class HomeAgent:
 def _expiry(entry: Entry) -> Change:
     """The deletion of a binding whose lifetime is over: no Binding Update's, so without flags."""
     cache = BindingCache(entry.home_address, entry.care_of_address, 0, entry.sequence, 0)
-    return cache, entry.options[:1] if entry.bid else ()
+    return cache, (BindingIdentifier(entry.bid),) if entry.bid else ()

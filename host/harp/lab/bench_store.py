@@ -144,7 +144,7 @@ def _rate(call: Callable[[], object], operations: int) -> int:
 
 def store_rates(bindings: int = MILLION) -> dict[str, int | float]:
     """Look-ups, updates and streams of a store that holds as many bindings."""
-    store, rng, some = filled(bindings), Random(1), 200_000
+    store, rng, some = filled(bindings), Random(1), min(bindings, 200_000)
     wanted = [home(rng.randrange(bindings)) for _ in range(some)]
     refreshes = list(changes(some, sequence=2))
 
