@@ -407,6 +407,14 @@ def test_a_full_sync_is_served_and_the_log_goes_on_behind_it() -> None:
     assert active.sync.standby_synchronised(ONE)
 
 
+def test_at_the_end_of_a_full_sync_the_standby_is_asked() -> None:
+    active = Active().lead()
+    active.request(ONE, 5)
+    active.now += 100 * MS
+    ack = Harp(HarpType.SS_ACK, 7, 5, index=1)
+    assert active.sync.receive(ONE, ack, active.now) == [HelloWanted(HelloKind.ASK, ONE)]
+
+
 def test_single_homes_and_since_are_served_without_doubt() -> None:
     active = Active().lead()
     active.register(binding(1), binding(2))

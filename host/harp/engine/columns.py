@@ -71,6 +71,19 @@ class Columns:
         self.end += 1
         return slot
 
+    @property
+    def has_free(self) -> bool:
+        """Some slots were used before and are free."""
+        return self._free != NIL
+
+    def take_run(self, count: int) -> int:
+        """The first of `count` slots in a row that were never used, all zero."""
+        slot = self.end
+        while slot + count > len(self.state):
+            self._grow(max(_GROW_LEAST, slot // _GROW_SHARE))
+        self.end += count
+        return slot
+
     def release(self, slot: int) -> None:
         """Gives a slot back; it is in no wheel bucket any more."""
         self.state[slot] = FREE

@@ -358,6 +358,12 @@ class Leader:
         effects += self.answers.answer(peer, message, position, source, now)
         return effects + self._hopes(now)
 
+    def served(self, peer: bytes, now: int) -> list[Effect]:
+        """An answer is acknowledged: at its end the standby's word that it is synchronised is
+        wanted; what it said before the last acknowledgement came could be older."""
+        over = self.answers.running(peer) is None and peer in self._standbys
+        return self._ask(peer, now) if over and not self._standbys[peer].confirmed else []
+
     def state_of_ahead(
         self, peer: bytes, exchange: Exchange, packed: Packed, changes: list[Change], now: int
     ) -> list[Effect]:

@@ -213,22 +213,35 @@ class BindingStore(BindingTable):
     def apply_block(self, block: bytes, position: SyncPosition, now: int) -> int:
         """As `apply_records`, from a block of `harp.wire.bulk`: its records begin as ours do."""
         at, taken, index = pack_position(position), 0, self._index
-        marks = self._marks
-        if marks is not None:  # room for as many new slots: no test for each
-            marks.extend(bytes(max(0, self._columns.end + len(block) // BLOCK_OCTETS - len(marks))))
+        new: dict[bytes, bytes] = {}
+        new_units: list[int] = []
         for begin in range(_LEAD_OCTETS, len(block), BLOCK_OCTETS):
             end = begin + PLAIN_OCTETS
             record = block[begin:end] + NO_BID_OCTETS
             home = record[:ADDRESS_OCTETS]
             units = block[end] << 8 | block[end + 1]
+            if home in new:  # twice in one block: the later counts
+                taken += self._take_new(new, new_units, at, now)
+                new, new_units = {}, []
             if home in index or not units:
                 taken += self._take_plain(home, record, at, now, units)
-                continue
-            slot = self._put_new(home, record, at, now, units)
-            taken += 1
-            if marks is not None:
-                marks[slot] = _STREAMED
-        return taken
+            else:
+                new[home] = record
+                new_units.append(units)
+        return taken + self._take_new(new, new_units, at, now)
+
+    def _take_new(self, new: dict[bytes, bytes], units: list[int], at: int, now: int) -> int:
+        """Takes records of home addresses not known; in a row, unless freed slots wait for use."""
+        count, records = len(new), list(new.values())
+        if not records or self._columns.has_free:
+            for (home, record), each in zip(new.items(), units, strict=True):
+                self._take_plain(home, record, at, now, each)
+            return count
+        first = self._put_run(records, units, at, now)
+        if self._marks is not None:
+            self._marks.extend(bytes(max(0, first + count - len(self._marks))))
+            self._marks[first : first + count] = bytes((_STREAMED,)) * count
+        return count
 
     def _take_plain(self, home: bytes, record: bytes, at: int, now: int, units: int) -> bool:
         slot = self._slot_for(home, NO_BID)

@@ -311,7 +311,9 @@ class Sync:
                 self._answers.abort(peer, now)  # the asker gave the exchange up
                 return []
             effects = self._answers.acknowledged(peer, message, now)
-            return [self._drop(peer, "SS-ACK of no answer")] if effects is None else effects
+            if effects is None:
+                return [self._drop(peer, "SS-ACK of no answer")]
+            return effects + (self._leader.served(peer, now) if self._leading else [])
         if not self._leading:
             return [self._drop(peer, "SS-ACK of no log")]
         position = find_position(message)

@@ -8,6 +8,7 @@ expires by itself: the active takes what is due and puts deletions into its log 
 
 from __future__ import annotations
 
+from array import array
 from hashlib import sha256
 from typing import NamedTuple
 
@@ -270,25 +271,29 @@ class BindingTable:
             longest[slot] = units
         self._write_live(slot, record, options, position, now + units * UNIT_US)
 
-    def _put_new(self, home: bytes, record: bytes, position: int, now: int, units: int) -> int:
-        """Adds a binding without options whose key is not known, in one piece: a full sync is
-        mostly these. Its slot."""
-        c, expires = self._columns, now + units * UNIT_US
-        slot = self._index[home] = c.take()
-        at = slot * RECORD_OCTETS
-        c.record[at : at + RECORD_OCTETS] = record
-        c.sibling[slot] = NIL
-        self._used += 1
-        share = c.hash[slot] = int.from_bytes(sha256(record).digest()[:8])
-        self._hash = (self._hash + share) & HASH_MASK
-        self._count += 1
-        c.state[slot] = LIVE
-        c.longest[slot] = units
-        c.position[slot] = position
-        c.expires[slot] = expires
-        margin = self._refresh_margin_us
-        self._alarms.arm(slot, expires - margin if units * UNIT_US >= 4 * margin else expires)
-        return slot
+    def _put_run(self, records: list[bytes], units: list[int], position: int, now: int) -> int:
+        """Adds bindings without options of as many home addresses, none of them known, in one
+        piece: a full sync is mostly these. The first of their slots, which lie in a row."""
+        c, count = self._columns, len(records)
+        first = c.take_run(count)
+        end = first + count
+        homes = [record[:ADDRESS_OCTETS] for record in records]
+        self._index.update(zip(homes, range(first, end), strict=True))
+        shares = [int.from_bytes(sha256(record).digest()[:8]) for record in records]
+        self._hash = (self._hash + sum(shares)) & HASH_MASK
+        self._count += count
+        self._used += count
+        c.record[first * RECORD_OCTETS : end * RECORD_OCTETS] = b"".join(records)
+        c.hash[first:end] = array("Q", shares)
+        c.state[first:end] = bytes((LIVE,)) * count
+        c.longest[first:end] = array("H", units)
+        c.position[first:end] = array("Q", (position,)) * count
+        c.expires[first:end] = array("q", [now + each * UNIT_US for each in units])
+        margin, arm = self._refresh_margin_us, self._alarms.arm
+        for slot, each in enumerate(units, first):
+            life = each * UNIT_US
+            arm(slot, now + (life - margin if life >= 4 * margin else life))
+        return first
 
     def _bury(self, slot: int, record: bytes, position: int, now: int) -> None:
         """Makes the entry in `slot` a tombstone; one that is one already keeps its end."""

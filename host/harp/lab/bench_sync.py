@@ -30,8 +30,9 @@ from harp.wire.messages import BindingCache, Harp, SyncPosition
 
 PREFIX = bytes.fromhex("20010db8000000010000000000")
 CARE_OF = bytes.fromhex("20010db8ffff") + bytes(9) + b"\x01"
-LIFETIME_UNITS = 900
+LIFETIMES_UNITS = range(300, 900)
 MTU_OCTETS = 9000
+"""No path in memory bounds a message: the 2,048 octets of a Mobility Header do."""
 MEMBERS = (
     MemberConfig("a", (bytes.fromhex("20010db8") + bytes(11) + b"\x0a",)),
     MemberConfig("b", (bytes.fromhex("20010db8") + bytes(11) + b"\x0b",)),
@@ -59,7 +60,7 @@ class Pair:
         self.bulk = BulkCodec(DEFAULT_CODEC)
         self.stores = [BindingStore(), BindingStore()]
         records = (
-            BindingRecord(home(number), CARE_OF, 0xC000, 1, LIFETIME_UNITS)
+            BindingRecord(home(number), CARE_OF, 0xC000, 1, LIFETIMES_UNITS[number % 600])
             for number in range(bindings)
         )
         self.stores[0].apply_records(records, SyncPosition(1, 0), self.now)
@@ -87,9 +88,7 @@ class Pair:
     def _hello(self, index: int, kind: HelloKind) -> None:
         end, other = self.ends[index], self.ends[1 - index]
         flags = (HarpFlag.A if end.leading else 0) | (HarpFlag.S if end.synchronised else 0)
-        message = Harp(
-            HarpType.HELLO, 1, 1, flags=flags, options=end.hello_options(kind, self.now)
-        )
+        message = Harp(HarpType.HELLO, 1, 1, flags=flags, options=end.hello_options(kind, self.now))
         self.do(1 - index, other.hello_heard(MEMBERS[index].identity, message, self.now))
         if kind is HelloKind.ASK:
             self._hello(1 - index, HelloKind.ANSWER)
@@ -112,22 +111,59 @@ class Pair:
         self.do(0, self.ends[0].lead(self.now))
         self.do(1, self.ends[1].follow(MEMBERS[0].identity, self.now))
         self.run()
+        self.now += US_PER_S
+        for index, end in enumerate(self.ends):
+            self.do(index, end.expire(self.now))
+        self.run()
+
+
+def bench_sync(bindings: int = 1_000_000, updates: int = 100_000) -> dict[str, float]:
+    """Figures of a full sync of `bindings` and of `updates` Binding Updates through the log."""
+    return {**full_sync(bindings), **log_path(updates)}
+
+
+def log_path(updates: int, burst: int = 64, homes: int = 50_000) -> dict[str, float]:
+    """Binding Updates that arrive in bursts: into the store, through the log to the standby and
+    into its store, acknowledged, and told durable; both members on one core."""
+    pair = Pair(homes)
+    pair.start()
+    active, store = pair.ends[0], pair.stores[0]
+    messages = pair.messages
+    began = time.perf_counter()
+    for token in range(1, updates + 1):
+        cache = BindingCache(home(token % homes), CARE_OF, 0xC000, token & 0xFFFF, 3600)
+        changes: tuple[Change, ...] = ((cache, ()),)
+        store.apply(changes[0], active.stamp, pair.now)
+        pair.do(0, active.submit(changes, token, pair.now))
+        if token % burst == 0:
+            pair.now += burst  # a burst takes its time, or acknowledgements measure nothing
+            pair.do(0, active.expire(pair.now))
+            pair.run()
+    seconds = time.perf_counter() - began
+    assert pair.durable == updates // burst * burst, "a standby acknowledged every one"
+    return {
+        "log_updates": updates,
+        "log_seconds": round(seconds, 3),
+        "log_updates_per_second": round(updates / seconds),
+        "log_messages": pair.messages - messages,
+    }
 
 
 def full_sync(bindings: int = 1_000_000) -> dict[str, float]:
     """A standby that knows nothing takes everything from the active."""
     pair = Pair(bindings)
-    began = time.perf_counter()
+    began, cpu = time.perf_counter(), time.process_time()
     pair.start()
-    seconds = time.perf_counter() - began
+    seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
     assert pair.ends[1].synchronised
     assert pair.stores[0].digest == pair.stores[1].digest
     peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return {
-        "bindings": bindings,
-        "seconds": seconds,
-        "bindings_per_second": bindings / seconds,
-        "messages": pair.messages,
-        "octets": pair.octets,
-        "peak_mebibytes": peak_kib / 1024,
+        "full_sync_bindings": bindings,
+        "full_sync_seconds": round(seconds, 3),
+        "full_sync_cpu_seconds": round(cpu, 3),
+        "full_sync_bindings_per_second": round(bindings / seconds),
+        "full_sync_messages": pair.messages,
+        "full_sync_octets": pair.octets,
+        "full_sync_peak_mebibytes": round(peak_kib / 1024),
     }
