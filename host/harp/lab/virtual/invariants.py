@@ -24,6 +24,7 @@ from harp.lab.virtual.scenario import seconds
 from harp.tables.constants import US_PER_S
 from harp.tables.mh import NEXT_HEADER, MhType
 from harp.tables.reasons import Reason
+from harp.wire.sequence import newer16
 
 if TYPE_CHECKING:
     from harp.lab.virtual.mobile import MobileNode, Registration
@@ -188,9 +189,11 @@ def digests_agree(facts: Observed, member: Member) -> str | None:
     if active is None or active.role is not Role.ACTIVE or probe.position != active.position:
         return None
     found = (probe.position, probe.digest(), active.digest())
-    seen, member.differed = member.differed, found
-    # Seen once, it may be a change that leaves with the next batch; seen twice, it is none.
-    if probe.digest() != active.digest() and found == seen:
+    if member.differs != found:
+        member.differs, member.differs_since = found, facts.network.now
+    # A change may leave with the next batch; two logs of one term differ until the new one begins.
+    lasts = facts.network.now - member.differs_since > facts.bounds.digests
+    if probe.digest() != active.digest() and lasts:
         return (
             f"{member.node.name} is synchronised with {name} at {probe.position}, "
             f"but holds {probe.digest()}, not {active.digest()}"
@@ -445,7 +448,7 @@ class Invariants(Watcher):
         if effect.protocol == NEXT_HEADER and payload[2] == MhType.BINDING_ACKNOWLEDGEMENT:
             sequence = int.from_bytes(payload[8:10])
             pending = member.updates.get(effect.destination)
-            if pending is not None and pending[0] == sequence:
+            if pending is not None and not newer16(pending[0], sequence):
                 del member.updates[effect.destination]
             if payload[6] < REFUSED:
                 self._answers.append((effect.destination, sequence, 4 * _u16(payload, 10)))
@@ -528,6 +531,9 @@ class Invariants(Watcher):
                 if mobile.latest is registration:
                     facts.gone[home] = promise
                 continue
+            latest = mobile.latest
+            if latest is None or latest.lifetime_s == 0:
+                continue  # the standby may have the de-registration that came behind it
             promise.holders = {
                 name: other.boots
                 for name, other in facts.nodes.items()
@@ -536,9 +542,7 @@ class Invariants(Watcher):
             wrong = acknowledged_after_standby(facts, node, promise)
             if wrong:
                 self._fail("acknowledged_after_standby", wrong)
-            latest = mobile.latest
-            if latest is None or latest.lifetime_s:
-                facts.promises[home] = promise
+            facts.promises[home] = promise
 
     def _count_calls(self, node: Node) -> None:
         at, calls = self._calls

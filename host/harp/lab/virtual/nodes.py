@@ -132,7 +132,8 @@ class Node:
         self.stopping = False
         """Says goodbye, and wants to be called no more."""
         self.unplugged: set[str] = set()
-        """Links whose interface is down."""
+        """Links whose interface is down, as far as the daemon knows."""
+        self._down: set[str] = set()
         self.ports: dict[str, Port] = {
             link.name: network.links[link.name].attach(self, address)
             for link, address in zip(config.links, config.me.addresses, strict=True)
@@ -181,7 +182,8 @@ class Node:
         engine.restore(self.config.group, [record for _, record in self._journal])
         self._watcher.started(self)
         self._carry_out(engine.start(self._local))
-        for link in self.unplugged:
+        self.unplugged.clear()
+        for link in sorted(self._down):
             self.tell(ev.LinkChanged(link, up=False))
 
     def crash(self) -> None:
@@ -243,7 +245,7 @@ class Node:
 
     def plug(self, link: str, up: bool) -> None:
         """An interface goes up or down."""
-        (self.unplugged.discard if up else self.unplugged.add)(link)
+        (self._down.discard if up else self._down.add)(link)
         self.tell(ev.LinkChanged(link, up))
 
     @property
@@ -303,6 +305,8 @@ class Node:
 
     def _give(self, event: ev.Event) -> None:
         assert self._engine is not None
+        if isinstance(event, ev.LinkChanged):
+            (self.unplugged.discard if event.up else self.unplugged.add)(event.link)
         self._carry_out(self._engine.receive(event, self._local))
 
     def _expire(self) -> None:

@@ -78,8 +78,10 @@ class Member:
     """By home address: Sequence # and time of a Binding Update delivered and not answered."""
     was_synchronised: bool = False
     """The S flag when it was last a standby."""
-    differed: tuple[SyncPosition, tuple[int, int], tuple[int, int]] | None = None
-    """Position, own digest and the active's when `digests_agree` looked last."""
+    differs: tuple[SyncPosition, tuple[int, int], tuple[int, int]] | None = None
+    """Position, own digest and the active's, as `digests_agree` found them last."""
+    differs_since: int = NEVER
+    """Since when it finds the same."""
     resumed_us: int = NEVER
     """When it last got CPU again, or started."""
 
@@ -147,6 +149,8 @@ class Bounds:
         self.answer += 10 * settings["disk_us"] + self.slack
         sync = settings.us("sync_timeout_ms") + settings.us("ss_req_timer_ms")
         digests = 3 * settings.us("digest_interval_ms") + settings.us("resync_min_ms")
+        self.digests = 2 * settings.us("digest_interval_ms") + 3 * self.interval + self.slack
+        """A standby whose digest differs twice finds out."""
         reconcile = settings.us("reconcile_timeout_ms")
         self.converged = 3 * self.interval + sync + digests + reconcile + self.slack
         """Connected members hold the same."""

@@ -111,7 +111,7 @@ class Rates:
 
     def _log_message(self, member: Member, effect: fx.SendPacket, head: Head) -> Wrong:
         """A log message is repeated until `HARELIABILITY_TIMEOUT`, later only where the standby
-        says that it wants it (harp.md §6)."""
+        was gone in between or says that it wants it (harp.md §6)."""
         if head.number != LOG_INDEX:
             return None
         node, bounds = member.node, self._facts.bounds
@@ -120,7 +120,9 @@ class Rates:
         now = self._facts.network.now
         first = self._last.setdefault(key, now)
         asked = member.acks_heard.get(effect.destination, NEVER)
-        if now - max(first, asked, member.resumed_us) > bounds.reliability + bounds.slack:
+        name = self._facts.name_of(effect.destination)
+        back = member.heard_since.get(name, NEVER) if name else NEVER
+        if now - max(first, asked, back, member.resumed_us) > bounds.reliability + bounds.slack:
             return "requests_end", f"log message {key} is still sent, first at {seconds(first)}"
         return None
 
