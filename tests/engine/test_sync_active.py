@@ -474,23 +474,31 @@ def test_refused_bindings_do_not_end_the_stream() -> None:
 
 def test_changes_are_batched_until_expire() -> None:
     active = Active().lead()
-    for number in range(29):
+    for number in range(28):
         assert active.register(binding(number)) == []
     assert active.sync.deadline == active.now
     assert active.sync.hello_options(HelloKind.DIGEST, 0)[0] == SyncPosition(1, 0)
     (changes,) = active.logged(active.flush())
-    assert len(changes) == 29
+    assert len(changes) == 28
     assert active.sync.hello_options(HelloKind.DIGEST, 0) == (
         SyncPosition(1, 1),
         active.store.digest,
     )
 
 
-def test_a_full_message_leaves_and_positions_stay_true() -> None:
+def test_a_full_message_leaves_at_once() -> None:
     active = Active().lead()
-    for number in range(29):
+    for number in range(28):
         active.register(binding(number))
-    effects = active.register(binding(29), binding(30))
+    (changes,) = active.logged(active.register(binding(28)))
+    assert len(changes) == 29 and active.flush() == []
+
+
+def test_what_falls_into_a_later_message_has_its_position() -> None:
+    active = Active().lead()
+    for number in range(28):
+        active.register(binding(number))
+    effects = active.register(binding(28), binding(29), binding(30))
     first, second = active.logged(effects)
     assert (len(first), len(second)) == (29, 2), "so that digests stand for whole messages"
     assert active.sync.hello_options(HelloKind.DIGEST, 0)[1] == active.store.digest

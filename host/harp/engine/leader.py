@@ -226,7 +226,7 @@ class Leader:
             effects += self._enter(list(unit), stamp, now)
         split = self.stamp != stamp  # digests stand for whole messages
         # The O flag spares what is of the same log message: each Binding Update has its own.
-        if split or any(options for _, options in changes):
+        if split or self.log.full or any(options for _, options in changes):
             effects += self.flush(now)
         self._batched_at = now
         if token is not None:

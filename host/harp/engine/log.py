@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from harp.engine.batch import Packed, Packer
+from harp.engine.batch import PLAIN_OCTETS, Packed, Packer
 from harp.engine.config import GroupConfig
 from harp.engine.effects import Effect, SendHarp
 from harp.engine.entries import Change
@@ -95,6 +95,11 @@ class ReplicatedLog:
     def batched(self) -> bool:
         """Changes wait for `flush`."""
         return bool(self._batch)
+
+    @property
+    def full(self) -> bool:
+        """Not even a plain binding fits into the batch."""
+        return self._room < PLAIN_OCTETS
 
     @property
     def here(self) -> SyncPosition:
