@@ -150,8 +150,7 @@ class Detect:
     """Wait for duplicate address detection of the home address first."""
 
 
-@dataclass(frozen=True, slots=True)
-class Grant:
+class Grant(NamedTuple):
     """Do it, and answer with success once it is durable."""
 
     changes: tuple[Change, ...]
