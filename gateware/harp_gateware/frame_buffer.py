@@ -15,6 +15,8 @@ MAX_WORDS = MAX_FRAME_OCTETS // WORD_OCTETS
 MIN_WORDS = MIN_FRAME_OCTETS // WORD_OCTETS
 MARGIN = 8
 """Words kept free: room is judged three clocks late, and a cut frame needs one more for its end."""
+VERDICT_CLOCKS = 16
+"""A verdict later than this after the last word is a defect of what gives it."""
 UNDECIDED = 32
 """Frames that have ended but have no verdict yet: one-word frames, 16 clocks."""
 AGE = 32
@@ -36,7 +38,7 @@ class FrameBuffer(wiring.Component):
     The 1,153rd word of a frame is its last, with an error; the rest is thrown away. No room: the
     frame is cut likewise, or, if it had not begun, never seen; `o_overrun` is 1 for a clock and it
     is not forwarded, whatever its verdict. A frame with `i_mark` at its verdict is not sent while
-    `refuse`: `o_refused` is 1 for a clock instead.
+    `refuse`: `o_refused` is 1 for a clock instead. `o_late`: a verdict is late by now.
     """
 
     def __init__(self, *, words: int, frames: int) -> None:
@@ -52,6 +54,7 @@ class FrameBuffer(wiring.Component):
                 "o": Out(stream.Signature(WORD)),
                 "o_overrun": Out(1),
                 "o_refused": Out(1),
+                "o_late": Out(1),
                 "high_water": Out(range(words + 1)),  # most words ever buffered
                 "latency_max": Out(AGE),  # longest first word in to first word out, clocks
             }
@@ -186,6 +189,12 @@ class FrameBuffer(wiring.Component):
             m.d.sync += self._opened.eq(0)
         with m.If(self.i_early.valid):
             m.d.sync += self._opened.eq(1)
+        waiting = Signal(range(VERDICT_CLOCKS + 1))
+        m.d.sync += self.o_late.eq(waiting == VERDICT_CLOCKS)
+        with m.If(verdict.valid | ~self._ended.r_rdy):
+            m.d.sync += waiting.eq(0)
+        with m.Elif(waiting != VERDICT_CLOCKS):
+            m.d.sync += waiting.eq(waiting + 1)
         self._head = head
         self._decided = Signal(self._entry)
         m.d.comb += [

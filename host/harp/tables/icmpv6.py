@@ -1,10 +1,11 @@
-"""ICMPv6 types of home agent address discovery.
+"""ICMPv6 types of home agent address discovery, and the one that a fence looks for.
 
-Ref: RFC 6275 §6.5, §6.6; RFC 3963 §4.4, §4.5
+Ref: RFC 4861 §4.4; RFC 6275 §6.5, §6.6; RFC 3963 §4.4, §4.5
 """
 
 NEXT_HEADER = 58
 """IPv6 next header of ICMPv6 (RFC 4443 §1)."""
+NEIGHBOR_ADVERTISEMENT = 136
 DHAAD_REQUEST = 144
 DHAAD_REPLY = 145
 MOBILE_ROUTER = 0x8000

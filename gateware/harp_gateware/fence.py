@@ -1,0 +1,194 @@
+"""The fence: finds what a fenced host may not send.
+
+Ref: offload.md §4 (HARP with A, NAs for listed addresses), harp.md §2.1, RFC 4861 §4.4
+"""
+
+from amaranth import Cat, Module, Mux, Signal, Value
+from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from harp.tables.harp_types import HarpFlag
+from harp.tables.icmpv6 import NEIGHBOR_ADVERTISEMENT, NEXT_HEADER
+from harp.tables.offload import FENCE_ADDRESSES
+from harp.tables.registers import BY_NAME
+from harp_gateware.align import Align
+from harp_gateware.layouts import (
+    ADDRESS,
+    RAM_REQUEST,
+    RAM_RESPONSE,
+    VERDICT,
+    WORD,
+    OutcomeCode,
+    ReasonCode,
+)
+from harp_gateware.unit_ram import UnitRam
+from harp_gateware.walk import Found, Walk
+
+OCTETS = ADDRESS // 8
+MATCH = FENCE_ADDRESSES + 4
+"""Clocks from the word with a target's end to its match."""
+FOUND = 3
+"""Clocks from a word on the walk's `o` to what it found there."""
+FENCE = BY_NAME["fence"]
+
+
+class Fence(wiring.Component):
+    """Marks HARP messages with the A flag and Neighbor Advertisements for listed addresses.
+
+    Looks behind tags and extension headers; lets pass what it cannot read (ESP, fragments, broken
+    chains). While not `fenced`, `o_early` lets each frame go as soon as it has begun; else frames
+    are held to their ends. `o_verdict`, one a frame in order, always forwards; `mark` beside it
+    says that it may not pass a fence. It comes 16 to 20 clocks behind the last word.
+
+    An address matches in its leading `prefix_len` bits; `::` is unused. No back-pressure.
+    """
+
+    i: In(stream.Signature(WORD, always_ready=True))
+    fenced: In(1)
+    harp_mh_type: In(8)
+    o_early: Out(stream.Signature(data.StructLayout({}), always_ready=True))
+    o_verdict: Out(stream.Signature(VERDICT, always_ready=True))
+    mark: Out(1)
+    i_ram_fence: In(stream.Signature(RAM_REQUEST, always_ready=True))
+    o_ram_fence: Out(stream.Signature(RAM_RESPONSE, always_ready=True))
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.align = align = Align()
+        m.submodules.walk = self._walk = Walk()
+        wiring.connect(m, wiring.flipped(self.i), align.i)
+        wiring.connect(m, align.o, self._walk.i)
+        ip, self._ip = Signal(), Signal()  # beside the walk's `o`, two clocks later
+        m.d.sync += [ip.eq(~align.meta.not_ipv6), self._ip.eq(ip)]
+        self._asks = Signal()  # `self._target` is complete
+        self._target = Signal(ADDRESS)
+        self._active = Signal()  # this word says that a HARP message has A
+        self._follow_harp(m)
+        self._follow_neighbor(m)
+        hit = self._match(m)
+        self._judge(m, hit)
+        return m
+
+    def _follow_harp(self, m: Module) -> None:
+        """The word behind MH word 0 of a HARP message has the flags in octet 3."""
+        place, valid = self._walk.o.p, self._walk.o.valid
+        octets = place.word.data
+        harp = Signal()
+        begins = place.start & place.kind.mobility
+        flags = octets.word_select(3, 8)
+        m.d.comb += self._active.eq(
+            valid & harp & self._ip & ~place.word.first & (flags & int(HarpFlag.A)).any()
+        )
+        with m.If(valid):
+            m.d.sync += harp.eq(begins & (octets.word_select(2, 8) == self.harp_mh_type))
+
+    def _follow_neighbor(self, m: Module) -> None:
+        """ICMPv6 begins where the chain ends; the target is its octets 8 to 23."""
+        place, valid = self._walk.o.p, self._walk.o.valid
+        octets = place.word.data
+        announced, broken = Signal(), Signal()
+        part = Signal(2)  # of the NA: 1, its word 1 follows; 2, its word 2
+        extension = Cat(place.kind.options, place.kind.routing, place.kind.fragment, place.kind.ah)
+        number = Mux(place.word.first, octets.word_select(6, 8), octets.word_select(0, 8))
+        header = place.word.first | (place.start & extension.any())
+        here = place.start & ~place.word.first & ~extension.any() & announced & ~broken
+        # Offset, or more fragments: what follows is not a whole message.
+        piece = place.kind.fragment & (octets[16:32] & 0xF9FF).any()
+        advert = here & (octets.word_select(0, 8) == NEIGHBOR_ADVERTISEMENT)
+        m.d.sync += self._asks.eq(valid & self._ip & (part == 2) & ~place.word.first)
+        with m.If(valid):
+            m.d.sync += part.eq(Mux(place.word.first, 0, Mux(advert, 1, part << 1)))
+            with m.If(part == 1):
+                m.d.sync += self._target[:64].eq(octets)
+            with m.If(part == 2):
+                m.d.sync += self._target[64:].eq(octets)
+            with m.If(header):
+                m.d.sync += [
+                    announced.eq(number == NEXT_HEADER),
+                    broken.eq(~place.word.first & (broken | piece)),
+                ]
+            with m.Elif(place.start):
+                m.d.sync += announced.eq(0)
+
+    def _match(self, m: Module) -> Value:
+        """Compares the target with one address a clock: row, octets, all of it."""
+        m.submodules.table = table = UnitRam(FENCE)
+        wiring.connect(m, wiring.flipped(self.i_ram_fence), table.i)
+        wiring.connect(m, wiring.flipped(self.o_ram_fence), table.o)
+        lengths = FENCE.reset_of(FENCE.field("prefix_len"))
+        addresses = memory.Memory(shape=ADDRESS, depth=FENCE_ADDRESSES, init=[])
+        prefixes = memory.Memory(shape=8, depth=FENCE_ADDRESSES, init=[lengths] * FENCE_ADDRESSES)
+        m.submodules.addresses, m.submodules.prefixes = addresses, prefixes
+        index, running = Signal(range(FENCE_ADDRESSES)), Signal()
+        rows = []
+        for ram, word in ((addresses, 0), (prefixes, FENCE.field("prefix_len").at // 32)):
+            write, read = ram.write_port(), ram.read_port(domain="comb")
+            m.d.comb += [
+                write.addr.eq(table.o_index),
+                write.data.eq(table.o_data),
+                write.en.eq(table.o_written & (table.o_word == word)),
+                read.addr.eq(index),
+            ]
+            rows.append(read.data)
+        with m.If(self._asks):
+            m.d.sync += [running.eq(1), index.eq(0)]
+        with m.Elif(running):
+            m.d.sync += [index.eq(index + 1), running.eq(index != FENCE_ADDRESSES - 1)]
+        address, length, differs = Signal(ADDRESS), Signal(8), Signal(OCTETS)
+        used, steps, hit = Signal(), Signal(2), Signal()
+        m.d.sync += [
+            address.eq(rows[0]),
+            length.eq(rows[1]),
+            steps.eq(Cat(running, steps)),
+            used.eq(address.any()),
+            *(differs[n].eq(self._differs(n, address, length)) for n in range(OCTETS)),
+        ]
+        with m.If(steps[1]):
+            m.d.sync += hit.eq(hit | (used & ~differs.any()))
+        with m.If(self._asks):
+            m.d.sync += hit.eq(0)
+        return hit
+
+    def _differs(self, number: int, address: Value, length: Value) -> Value:
+        """Octet `number` of target and address differ in the bits that count."""
+        first = 8 * number
+        bits = Cat(length > first + 7 - n for n in range(8))
+        change = self._target.word_select(number, 8) ^ address.word_select(number, 8)
+        return (change & bits).any()
+
+    def _judge(self, m: Module, hit: Value) -> None:
+        """All that is known of a frame, brought to the time of the slowest, MATCH clocks later."""
+        place, valid = self._walk.o.p, self._walk.o.valid
+        ends, active, asked = Signal(MATCH + 1), Signal(MATCH + 1), Signal(MATCH)
+        found = Signal(MATCH + 1 - FOUND)
+        mobile = self._walk.o_found.valid & (self._walk.o_found.p == Found.MOBILITY)
+        neighbor, harp, walked, other = Signal(), Signal(), Signal(), Signal()
+        plain = self._walk.o_found.valid & (self._walk.o_found.p == Found.NOT_MOBILITY)
+        others = Signal(MATCH + 1 - FOUND)
+        m.d.sync += [
+            ends.eq(Cat(valid & place.word.last, ends)),
+            active.eq(Cat(self._active, active)),
+            asked.eq(Cat(self._asks, asked)),
+            found.eq(Cat(mobile, found)),
+            others.eq(Cat(plain, others)),
+        ]
+        last = ends[-1]
+        seen_neighbor = neighbor | (asked[-1] & hit)
+        seen_harp, seen_walked = harp | active[-1], walked | found[-1]
+        seen_other = other | others[-1]
+        m.d.sync += [
+            neighbor.eq(seen_neighbor & ~last),
+            harp.eq(seen_harp & ~last),
+            walked.eq(seen_walked & ~last),
+            other.eq(seen_other & ~last),
+            self.mark.eq((seen_harp & seen_walked) | (seen_neighbor & seen_other)),
+            self.o_verdict.valid.eq(last),
+        ]
+        m.d.comb += [
+            self.o_verdict.p.reason.eq(ReasonCode.NOT_MOBILITY),
+            self.o_verdict.p.outcome.eq(OutcomeCode.PASS),
+            self.o_verdict.p.forward.eq(1),
+        ]
+        begun = Signal(6)  # frames that have begun and have no verdict
+        m.d.sync += begun.eq(begun + (self.i.valid & self.i.p.first) - last)
+        m.d.comb += self.o_early.valid.eq((begun != 0) & ~self.fenced)

@@ -1,0 +1,118 @@
+"""The counters of the ports: frames, octets and faults, in and out.
+
+Ref: offload.md §6 (per port), `harp.tables.registers` (`port`)
+"""
+
+from amaranth import Array, Cat, Module, Mux, Signal, Value
+from amaranth.lib import memory, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from harp.tables.offload import FCS_OCTETS, MAX_FRAME_OCTETS, MIN_FRAME_OCTETS
+from harp.tables.registers import BY_NAME, PORTS
+from harp_gateware.layouts import RAM_REQUEST, RAM_RESPONSE, WORD, FrameError
+from harp_gateware.params import WORD_OCTETS
+
+PORT = BY_NAME["port"]
+NAMES = tuple(field.name for field in PORT.fields)
+COUNTER = PORT.fields[0].width
+ROWS_A_PORT = 16
+ROWS = PORTS * ROWS_A_PORT
+WAITING = 10
+"""Bits of what waits to be added: at most 12 octets a clock, ROWS clocks long."""
+
+
+class PortCounters(wiring.Component):
+    """Counts what passes four points, one word a clock each, whatever the frames are.
+
+    `rx_n` and `tx_n` are words that pass now (`tx_n` valid when taken), of port n. Each event waits
+    in a few bits of its own; a sweep over the RAM adds them, a counter a clock, so nothing is lost
+    and a counter is at most ROWS + 4 clocks old. `overrun` counts a frame lost behind a port. What
+    the MAC appends (FCS) counts. A read is answered within ROWS + 4 clocks.
+    """
+
+    rx_0: In(stream.Signature(WORD, always_ready=True))
+    rx_1: In(stream.Signature(WORD, always_ready=True))
+    tx_0: In(stream.Signature(WORD, always_ready=True))
+    tx_1: In(stream.Signature(WORD, always_ready=True))
+    overrun: In(PORTS)
+    i_ram_port: In(stream.Signature(RAM_REQUEST, always_ready=True))
+    o_ram_port: Out(stream.Signature(RAM_RESPONSE, always_ready=True))
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        self._waiting = Array(Signal(WAITING, name=f"waiting_{n}") for n in range(ROWS))
+        self._index = Signal(range(ROWS))
+        m.d.sync += self._index.eq(self._index + 1)
+        # What the sweep takes of the row it read a clock ago.
+        taken = Signal.like(self._index)
+        m.d.sync += taken.eq(self._index)
+        for port, (rx, tx) in enumerate(((self.rx_0, self.tx_0), (self.rx_1, self.tx_1))):
+            events = self._received(m, rx, self.overrun[port]) | self._sent(m, tx)
+            for name, amount in events.items():
+                row = port * ROWS_A_PORT + NAMES.index(name)
+                late = Signal(4, name=f"amount_{row}")
+                m.d.sync += late.eq(amount)
+                kept = Mux(taken == row, 0, self._waiting[row])
+                m.d.sync += self._waiting[row].eq(kept + late)
+        self._sweep(m, taken)
+        return m
+
+    def _received(self, m: Module, rx: stream.Interface, overrun: Value) -> dict[str, Value]:
+        """Amounts by counter, of a word that comes in."""
+        limit = MAX_FRAME_OCTETS // WORD_OCTETS
+        least = MIN_FRAME_OCTETS // WORD_OCTETS
+        number = Signal(range(limit + 2))
+        here = Mux(rx.p.first, 0, number)
+        with m.If(rx.valid):
+            m.d.sync += number.eq(Mux(here > limit, here, here + 1))
+        last = rx.valid & rx.p.last
+        short = (here < least - 1) | ((here == least - 1) & (rx.p.octets != WORD_OCTETS))
+        lost = last & (rx.p.error == FrameError.OVERRUN)
+        return {
+            "rx_frames": last,
+            "rx_octets": Mux(rx.valid, rx.p.octets, 0),
+            "rx_fcs_errors": last & (rx.p.error == FrameError.FCS),
+            "rx_errors": last & (rx.p.error == FrameError.RX_ER),
+            "rx_runts": last & short,
+            "rx_oversize": last & (here >= limit),
+            "rx_overruns": overrun + lost,
+        }
+
+    @staticmethod
+    def _sent(m: Module, tx: stream.Interface) -> dict[str, Value]:
+        """Amounts by counter, of a word that goes out."""
+        last = tx.valid & tx.p.last
+        return {
+            "tx_frames": last,
+            "tx_octets": Mux(tx.valid, tx.p.octets, 0) + Mux(last & tx.p.append_fcs, FCS_OCTETS, 0),
+            "tx_errors": last & (tx.p.error != FrameError.GOOD),
+        }
+
+    def _sweep(self, m: Module, taken: Signal) -> None:
+        """Read, take what waits, add, write."""
+        m.submodules.ram = ram = memory.Memory(shape=COUNTER, depth=ROWS, init=[])
+        read, write = ram.read_port(), ram.write_port()
+        old, amount, total = Signal(COUNTER), Signal(WAITING), Signal(COUNTER)
+        second, third = Signal.like(taken), Signal.like(taken)
+        m.d.comb += [
+            read.addr.eq(self._index),
+            write.addr.eq(third),
+            write.data.eq(total),
+            write.en.eq(1),
+        ]
+        m.d.sync += [
+            old.eq(read.data),
+            amount.eq(self._waiting[taken]),
+            second.eq(taken),
+            total.eq(old + amount),
+            third.eq(second),
+        ]
+        asked, wanted = Signal(), Signal(range(ROWS))
+        m.d.sync += self.o_ram_port.valid.eq(asked & (second == wanted))
+        m.d.sync += self.o_ram_port.p.data.eq(old)
+        address = self.i_ram_port.p.address
+        span = PORT.stride.bit_length() - 1
+        with m.If(asked & (second == wanted)):
+            m.d.sync += asked.eq(0)
+        with m.If(self.i_ram_port.valid):
+            m.d.sync += [asked.eq(1), wanted.eq(Cat(address[1:span], address[span]))]
