@@ -59,6 +59,6 @@ class Checksum(wiring.Component):
             whole.eq((sums[0] + sums[1]) + (sums[2] + sums[3])),
             # Low half + carries = 0xFFFF; more than one round of carries cannot give it, and the
             # next header keeps the sum from being 0.
-            self.good.eq(whole[:16] == ~whole[16:].as_unsigned() & 0xFFFF),
+            self.good.eq((whole[:16] ^ whole[16:]).all()),
         ]
         return m

@@ -53,8 +53,9 @@ class FrameCounters(wiring.Component):
             total.eq(self._value + self._amount),
             rows.eq(Cat(self._row, rows)),
         ]
+        self._asked = Signal(2)  # a reason; an outcome
+        self._asked_row = Signal(range(ROWS))
         self._collect(m)
-        self._ask(m)
         with m.FSM():
             with m.State("Idle"):
                 self._choose(m)
@@ -74,6 +75,7 @@ class FrameCounters(wiring.Component):
             with m.State("Answer"):
                 self._answer(m)
                 m.next = "Idle"
+        self._ask(m)
         return m
 
     def _collect(self, m: Module) -> None:
@@ -89,9 +91,7 @@ class FrameCounters(wiring.Component):
         m.d.sync += self._bad.eq(Mux(self._begin_bad, 0, self._bad) + bad)
 
     def _ask(self, m: Module) -> None:
-        """What the host wants to read."""
-        self._asked = Signal(2)  # a reason; an outcome
-        self._asked_row = Signal(range(ROWS))
+        """What the host wants to read; may come with the answer before."""
         low = REASONS.stride.bit_length() - 1
         for n, (request, base) in enumerate(
             ((self.i_ram_reason_frames, 0), (self.i_ram_outcome_frames, FIRST_OUTCOME))
