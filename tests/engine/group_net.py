@@ -130,6 +130,8 @@ class Net:
         """(when, member, effect) of all but packets and journal records."""
         self.answers: list[BindingAcknowledgement] = []
         """What mobile nodes got."""
+        self.tokens: list[int] = []
+        """Journal records that somebody waits for: not told to be on disk by themselves."""
         self.cut: set[tuple[int, int]] = set()
         """(from, to): nothing passes."""
         self.journals: list[list[bytes]] = [[] for _ in range(count)]
@@ -192,6 +194,8 @@ class Net:
                 self._send(member, effect)
             elif isinstance(effect, fx.WriteJournal):
                 self.journals[member].append(effect.record)
+                if effect.token is not None:
+                    self.tokens.append(effect.token)
             else:
                 self.seen.append((self.now, member, effect))
 

@@ -60,6 +60,7 @@ class Engine:
         }
         """By Group ID; for status, and for tests to look inside."""
         self.reception = Reception(self.groups, codec)
+        self._stopped = False
         self.deadline: int | None = None
         """When to call `expire` next, µs; None: not before something arrives."""
 
@@ -77,7 +78,10 @@ class Engine:
 
     def receive(self, event: Event, now: int) -> list[Effect]:
         """One thing that happened at `now`."""
+        if self._stopped:
+            return []
         effects = self._give(event, now)
+        self._stopped = isinstance(event, StopRequested)
         self._find_deadline()
         return effects
 
@@ -125,7 +129,7 @@ def _tell(
         case ClockStepped():
             group.clock_stepped(event.offset_us)
             return []
-        case StopRequested():
+        case _:
             return group.stop(now)
 
 
@@ -140,5 +144,5 @@ def _tell_one(group: Group, event: GroupEvent, now: int) -> list[Effect]:
             return group.command(event, now)
         case HelloSlotChanged():
             return group.hello_slot(event)
-        case PeerReported() | DetectorAttached() | DetectorLost() | SequenceSeen():
+        case _:
             return group.detection(event, now)

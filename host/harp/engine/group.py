@@ -141,7 +141,6 @@ class Group:
         self._followed: bytes | None = None
         self._news = False
         self._clock_warned: set[bytes] = set()
-        self._stopped = False
 
     @property
     def role(self) -> Role:
@@ -186,7 +185,7 @@ class Group:
         before: it would tell of a planned switch, and the others would wait."""
         effects = self._route(self.roles.hear(Happening.STOP, now), now)
         effects += self.hellos.goodbye(now)
-        self._stopped, self.deadline = True, None
+        self.deadline = None
         return effects
 
     # HARP messages that passed harp.md §3 rules 1 to 12, HELLO replay apart
@@ -195,8 +194,6 @@ class Group:
         self, peer: Peer, link: PeerLink, heard: Heard, bulk: BulkReply | None, now: int
     ) -> list[Effect]:
         """A message of a member."""
-        if self._stopped:
-            return []
         effects = self._wake(now)
         kind = heard.message.type
         if kind is HarpType.HELLO:
@@ -229,8 +226,6 @@ class Group:
         self, peer: Peer, link: PeerLink, heard: Heard, judgement: Judgement, now: int
     ) -> list[Effect]:
         """A message of a member that failed harp.md §3 rules 11 or 12."""
-        if self._stopped:
-            return []
         effects: list[Effect] = [*self._wake(now), self._dropped(heard, judgement)]
         kind = heard.message.type
         if judgement.reason is Reason.REPLAY and kind in AFTER_ANSWER:
@@ -262,7 +257,7 @@ class Group:
                 found = self.detector.attached(event)
             case DetectorLost():
                 found = self.detector.lost(event, now)
-            case SequenceSeen():
+            case _:
                 found = self.detector.sequence_seen(event)
         return effects + self._settle(found, now)
 
@@ -306,8 +301,6 @@ class Group:
         self, message: BindingUpdate, event: PacketReceived, now: int
     ) -> list[Effect]:
         """A Binding Update for this group."""
-        if self._stopped:
-            return []
         effects = self._wake(now)
         found = self.home_agent.receive_binding_update(
             event.source, event.destination, event.care_of, message, event.payload, now
