@@ -9,9 +9,13 @@ from harp.engine import events as ev
 from harp.engine.config import AuthMode, Key, Protection, Security, SwitchMode
 from harp.engine.effects import Role
 from harp.engine.events import Command
+from harp.tables.harp_types import HarpType
 from harp.tables.reasons import Reason
+from harp.wire.auth import ntp_from_unix_us
+from harp.wire.codec import DEFAULT_CODEC
+from harp.wire.messages import Harp
 
-from .group_net import GROUP, MS, VIRTUAL, Net, S, address, home
+from .group_net import GROUP, MS, UNIX_US, VIRTUAL, Net, S, address, home
 
 STANDBY, ACTIVE = Role.STANDBY, Role.ACTIVE
 
@@ -306,3 +310,44 @@ def test_commands_that_are_not_about_roles(net: Net) -> None:
     assert net.answer(2) == ()
     net.run(S)
     assert net.group(0).sync.synchronised
+
+
+def test_a_switch_that_cannot_drain_leaves_the_active_serving(net: Net) -> None:
+    net.register(2, 1, sequence=1)
+    net.cut |= {(2, 0)}  # member 0 gets no log any more, but is still heard
+    net.register(2, 2, sequence=1)
+    net.order(1, Command.SWITCHOVER)
+    net.run(100 * MS)
+    assert net.roles[2] is Role.RESIGNING
+    net.register(2, 3, sequence=1)  # dropped: the mobile node will ask again
+    net.run(2 * S)
+    assert net.roles == [STANDBY, STANDBY, ACTIVE]
+    assert net.answer(1) == ("state not synchronised",)
+    assert len([e for _, who, e in net.seen if who == 2 and isinstance(e, fx.SetServing)]) == 1
+
+
+def test_expiry_goes_through_the_log(net: Net) -> None:
+    net.register(2, 1, sequence=1, lifetime_s=8)
+    net.run(S)
+    assert net.group(0).store.get(home(1)) is not None
+    net.run(9 * S)
+    assert all(net.group(m).store.get(home(1)) is None for m in range(3))
+
+
+def test_replays_after_an_answer_are_dropped_without_a_question() -> None:
+    key = Key(300, bytes(16))
+    net = Net(2, protection=Protection(Security.PSK, keys=(key,)))
+    net.run(4 * S)
+    stamp = (3_600 * S) << 8  # long ago
+    request = Harp(HarpType.SO_REQ, GROUP, 4)
+    payload = DEFAULT_CODEC.build_signed(address(0), address(1), request, 300, key.key, stamp)
+    dropped, loud = net.tell(1, ev.PacketReceived(address(0), address(1), payload))
+    assert isinstance(dropped, fx.Dropped)
+    assert dropped.reason is Reason.CLOCK
+    assert isinstance(loud, fx.Log)
+    # A timestamp in the window, but older than the answer to our R.
+    old = ntp_from_unix_us(UNIX_US - S)
+    payload = DEFAULT_CODEC.build_signed(address(0), address(1), request, 300, key.key, old)
+    (dropped,) = net.tell(1, ev.PacketReceived(address(0), address(1), payload))
+    assert isinstance(dropped, fx.Dropped)
+    assert dropped.reason is Reason.REPLAY

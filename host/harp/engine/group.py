@@ -164,7 +164,7 @@ class Group:
                     self._restart_counter = last.counter + 1
                 case TimestampKept() as last_sent:
                     self.protector.restore(last_sent.timestamp)
-                case None:
+                case _:
                     self.counters["unknown_record"] += 1
 
     def start(self, now: int) -> list[Effect]:
@@ -482,7 +482,7 @@ class Group:
                 effects = self.sync.peer_left(event.peer, now)
             case PeerChanged(restarted=True):
                 effects = self.sync.peer_restarted(event.peer, now)
-            case PeerChanged():
+            case _:
                 effects = []
         return self.roles.peer_event(event, now) + effects
 
