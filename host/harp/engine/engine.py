@@ -8,8 +8,7 @@ at `deadline`. Calling `expire` early does nothing.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from random import Random
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from harp.engine.config import EngineConfig
 from harp.engine.effects import Effect
@@ -35,6 +34,9 @@ from harp.engine.reception import Reception
 from harp.tables.codepoints import DEFAULT_CODE_POINTS
 from harp.wire.codec import Codec
 
+if TYPE_CHECKING:
+    from random import Random
+
 GroupEvent: TypeAlias = (
     JournalWritten
     | DadFinished
@@ -55,8 +57,7 @@ class Engine:
         points = config.groups[0].code_points if config.groups else DEFAULT_CODE_POINTS
         codec = Codec(points)
         self.groups = {
-            each.group: Group(each, codec, Random(rng.getrandbits(64)), clock_offset_us)
-            for each in config.groups
+            each.group: Group(each, codec, rng, clock_offset_us) for each in config.groups
         }
         """By Group ID; for status, and for tests to look inside."""
         self.reception = Reception(self.groups, codec)

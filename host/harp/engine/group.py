@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from random import Random
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from harp.engine.announce import Announcer
 from harp.engine.checks import Refusal
@@ -80,6 +79,9 @@ from harp.tables.reasons import Reason
 from harp.wire.bulk import BulkReply
 from harp.wire.codec import Codec
 from harp.wire.messages import BindingUpdate, DhaadRequest
+
+if TYPE_CHECKING:
+    from random import Random
 
 _SYNC_TYPES = frozenset((HarpType.SS_REQ, HarpType.SS_REP, HarpType.SS_ACK))
 _FLAG_R = int(HarpFlag.R)

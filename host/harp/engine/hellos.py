@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from random import Random
+from typing import TYPE_CHECKING
 
 from harp.engine.config import GroupConfig, SwitchMode
 from harp.engine.effects import Effect, HelloKind, HelloTemplate
@@ -13,6 +13,9 @@ from harp.tables.constants import US_PER_MS, US_PER_S
 from harp.tables.harp_types import HarpFlag, HarpType
 from harp.wire.messages import Configuration, Detection, Harp, Options, RestartCounter
 from harp.wire.sequence import next_harp_sequence
+
+if TYPE_CHECKING:
+    from random import Random
 
 REPEAT_US = 20 * US_PER_MS
 """Between the copies of a HELLO that is sent three times (harp.md §5)."""

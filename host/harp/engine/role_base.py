@@ -6,8 +6,7 @@ The state is written in `_enter` alone; a change of it stops every timer.
 from __future__ import annotations
 
 from enum import Enum, auto
-from random import Random
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from harp.engine.config import GroupConfig, SwitchMode
 from harp.engine.effects import (
@@ -34,6 +33,9 @@ from harp.tables.harp_types import (
 from harp.tables.reasons import Reason
 from harp.wire.messages import Harp
 from harp.wire.sequence import next_harp_sequence
+
+if TYPE_CHECKING:
+    from random import Random
 
 SERVING = frozenset((Role.ACTIVE, Role.RESIGNING))
 """States that say A."""

@@ -6,7 +6,7 @@ Ref: RFC 5142 §5.1, §8 (Home Agent Switch); harp.md §2.1 (SW-COMP, HA-REKEY),
 from __future__ import annotations
 
 from collections import Counter, deque
-from random import Random
+from typing import TYPE_CHECKING
 
 from harp.engine.config import GroupConfig, SwitchMode
 from harp.engine.effects import Effect, SendHarp, SendPacket
@@ -20,6 +20,9 @@ from harp.tables.harp_types import SEQUENCE_MODULUS, HarpType
 from harp.wire.codec import Codec
 from harp.wire.messages import AddressKind, Harp, HomeAgentSwitch, IpAddress
 from harp.wire.sequence import next_harp_sequence
+
+if TYPE_CHECKING:
+    from random import Random
 
 SENDINGS = 5
 """Home Agent Switches to one mobile node; then it is left to the expiry of its binding."""
