@@ -315,7 +315,7 @@ def test_the_watchdog_resigns_and_fences() -> None:
         assert all(frame[54 + 11] == 0x80 for frame in bench.out["o_net"][:-3])
         assert [frame[54 + 8 : 54 + 10] for frame in resigns] == [b"\0\1", b"\0\2", b"\0\3"]
         for frame in resigns:
-            mh = frame[54:]
+            mh = frame[54:78]
             assert mh[14:16] == b"\0\0" and mh[11] == 0
             pseudo = SOURCE + GROUP + len(mh).to_bytes(4, "big") + bytes((0, 0, 0, 135))
             assert checksum(pseudo + mh) == 0
