@@ -9,8 +9,16 @@ from __future__ import annotations
 import heapq
 from dataclasses import dataclass, field, replace
 from random import Random
+from typing import Any
 
-from harp.engine.config import GroupConfig, LinkConfig, MemberConfig, SyncConfig
+from harp.engine.config import (
+    GroupConfig,
+    LinkConfig,
+    MemberConfig,
+    Protection,
+    Security,
+    SyncConfig,
+)
 from harp.engine.effects import (
     ChangesDurable,
     Dropped,
@@ -58,7 +66,7 @@ def binding(
     return cache, (BindingIdentifier(bid),) if bid else ()
 
 
-def group(count: int, **sync: object) -> GroupConfig:
+def group(count: int, **sync: Any) -> GroupConfig:
     """The configuration of member 0."""
     members = tuple(MemberConfig(f"m{n}", (address(n),)) for n in range(count))
     return GroupConfig(
@@ -67,7 +75,8 @@ def group(count: int, **sync: object) -> GroupConfig:
         members=members,
         self_index=0,
         virtual_address=bytes.fromhex("20010db8") + bytes(11) + b"\xff",
-        sync=SyncConfig(**sync),  # type: ignore[arg-type]
+        protection=Protection(Security.NONE, insecure=True),
+        sync=SyncConfig(**sync),
     )
 
 
@@ -193,7 +202,7 @@ class Net:
                     to = peer[-1] - 1
                     self.sent.append((self.now, number, to, message))
                     octets = BULK.build(node.identity, peer, message, block)
-                    assert len(octets) <= max(1480, 0)
+                    assert len(octets) <= 1460, "1,500 less the IPv6 header"
                     if self.filter(number, to, message):
                         self._send(number, to, octets)
                 case HelloWanted(kind=kind, peer=peer):

@@ -16,6 +16,8 @@ from harp.engine.config import (
     GroupConfig,
     LinkConfig,
     MemberConfig,
+    Protection,
+    Security,
     SyncConfig,
 )
 from harp.engine.effects import ChangesDurable, Effect, HelloKind, HelloWanted, SendHarp
@@ -43,6 +45,7 @@ CONFIG = GroupConfig(
     members=MEMBERS,
     self_index=0,
     virtual_address=bytes.fromhex("20010db8") + bytes(11) + b"\x01",
+    protection=Protection(Security.NONE, insecure=True),
     sync=SyncConfig(durability=Durability.STANDBY, mtu_octets=MTU_OCTETS),
 )
 
