@@ -142,8 +142,8 @@ def refused(sequence: int, status: int) -> list[Harp]:
 
 def test_a_new_term_is_above_all_known_and_keeps_the_base() -> None:
     active = Active()
-    active.sync.restore(SyncPosition(4, 17), SyncPosition(2, 1), 6)
-    assert (active.sync.position, active.sync.base) == (SyncPosition(4, 17), SyncPosition(2, 1))
+    active.sync.restore(SyncPosition(4, 17), SyncPosition(4, 17), 6)
+    assert (active.sync.position, active.sync.base) == (SyncPosition(4, 17), SyncPosition(4, 17))
     assert active.sync.lead(active.now) == [ASK]
     assert active.sync.leading and active.sync.reconciling and active.sync.synchronised
     assert (active.sync.position, active.sync.base) == (SyncPosition(7, 0), SyncPosition(4, 17))
@@ -173,7 +173,7 @@ def test_withdrawing_keeps_the_position_and_ends_the_log() -> None:
     assert isinstance(dropped, Dropped), "pending Binding Acknowledgements are dropped"
     assert active.sync.follow(ONE, active.now) == []
     assert active.sync.lead(active.now) == [ASK]
-    assert active.sync.base == SyncPosition(1, 1)
+    assert active.sync.base == SyncPosition(0, 0), "no other active has confirmed its copy"
     assert active.sync.follow(ONE, active.now) == [], "not while leading"
 
 
@@ -243,7 +243,7 @@ def test_the_state_of_a_member_ahead_is_taken_and_logged() -> None:
     active = Active(peers=(ONE, TWO))
     active.store.apply(binding(1, 1), SyncPosition(1, 1), active.now)
     active.store.apply(binding(2, 1), SyncPosition(1, 2), active.now)
-    active.sync.restore(SyncPosition(1, 2), SyncPosition(0, 0), 1)
+    active.sync.restore(SyncPosition(1, 2), SyncPosition(1, 2), 1)
     active.sync.lead(active.now)
     active.hello(TWO, (1, 2))
     (ask,) = sent(active.hello(ONE, (1, 4)))
@@ -723,6 +723,18 @@ def test_a_restarted_member_starts_anew() -> None:
     assert [m.status for m in sent(active.request(ONE, 5))] == [0]
 
 
+def test_a_term_led_alone_keeps_its_base_until_another_active_confirms() -> None:
+    active = Active(peers=(ONE,))
+    active.sync.restore(SyncPosition(1, 2), SyncPosition(1, 2), 1)
+    active.sync.lead(active.now)
+    active.register(binding(1))
+    active.sync.stop_leading(active.now)
+    assert (active.sync.position, active.sync.base) == (SyncPosition(2, 1), SyncPosition(1, 2))
+    active.sync.lead(active.now)
+    (ask,) = sent(active.hello(ONE, (1, 3)))
+    assert ask.options == all_since(SyncPosition(1, 2)), "ahead, though of an older term"
+
+
 # Journal
 
 
@@ -740,7 +752,7 @@ def records(effects: list[Effect]) -> list[EntryKept | EntryForgotten | StateKep
 
 def test_the_journal_holds_success_back_and_knows_position_and_base() -> None:
     active = Active(journal_sync=True)
-    active.sync.restore(SyncPosition(3, 3), SyncPosition(0, 0), 3)
+    active.sync.restore(SyncPosition(3, 3), SyncPosition(3, 3), 3)
     at = SyncPosition(3, 3), SyncPosition(4, 0)
     assert records(active.sync.lead(active.now)) == [StateKept(at[1], at[0], 4)]
     active.hello(ONE, (3, 3))
@@ -787,7 +799,7 @@ def test_journal_of_a_standby() -> None:
     assert records(effects) == [
         EntryKept(entry),
         EntryForgotten(home(9), 0),
-        StateKept(SyncPosition(2, 5), SyncPosition(0, 0), 2),
+        StateKept(SyncPosition(2, 5), SyncPosition(2, 5), 2),
     ]
     assert sync.term_known == 2
 

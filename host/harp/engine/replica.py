@@ -88,6 +88,8 @@ class Replica:
         self._counters = counters
         self._digests = Digests()
         self._timers: Timers[_Timer] = Timers()
+        self.alone = False
+        """This member led, and its copy was not confirmed by another active since."""
         self.following: bytes | None = None
         """The active whose log is applied."""
         self.synchronised = False
@@ -150,6 +152,7 @@ class Replica:
         """Until now this member led: what its log reached is its own position."""
         self.running, self._confirmed, self._joined = position, True, False
         self.synchronised, self._left = True, None
+        self.alone = True
 
     def _leave(self, now: int) -> None:
         """The log followed ends here: what was applied of it stays, unconfirmed."""
@@ -336,6 +339,7 @@ class Replica:
 
     def _confirm(self) -> list[Effect]:
         """The copy is the active's at `running`."""
+        self.alone = False
         news: list[Effect] = []
         if not self.synchronised:
             self.synchronised = True

@@ -79,6 +79,7 @@ class Sync:
         """What the journal kept: own position, own base, highest term known. Before all else."""
         self._replica.restore(position)
         self._leader.reconcile.base = base
+        self._replica.alone = base < position
         self._term_known = max(term, position.term, base.term)
         self._kept = self._state()
 
@@ -97,8 +98,10 @@ class Sync:
 
     @property
     def base(self) -> SyncPosition:
-        """Position before this member became active."""
-        return self._leader.reconcile.base
+        """Up to here the own state is that of the others: leading, the position before; else the
+        present one, unless the last term led here is not known to be anybody else's yet."""
+        alone = self._leading or self._replica.alone
+        return self._leader.reconcile.base if alone else self._replica.position
 
     @property
     def term_known(self) -> int:
@@ -147,10 +150,13 @@ class Sync:
 
     def lead(self, now: int) -> list[Effect]:
         """Become active: highest term + 1, Position from 1, base = position before; asks all for
-        their HELLO. Called again while leading: a new term above all known, the base kept."""
+        their HELLO. Called again while leading: a new term above all known, the base kept.
+
+        The base is kept too by a member that led, withdrew and leads again without having been
+        synchronised by another: its own positions would hide what others did meanwhile."""
+        base = self.base
         if self._leading:
-            return self._done(self._begin_term(self.base, now))
-        base = self._replica.position
+            return self._done(self._begin_term(base, now))
         self._replica.follow(None, now)
         self._answers.abort_all(now)
         self._leading = True

@@ -22,7 +22,7 @@ FLAWS = [
     ("spins", CALM + "set late_us 0\n", "timer_bounded"),
     ("ignores_commands", CALM + "2 check a - -\n", "commands_answered"),
     ("never_answers", CALM, "updates_answered"),
-    ("digest_differs", CALM, "digests_agree"),
+    ("digest_differs", CALM + "set refresh_ms 9000\n", "digests_agree"),
     ("acknowledges_early", CALM, "acknowledged_after_standby"),
     ("loses", CALM, "acknowledged_after_standby"),
     ("never_synchronised", CALM, "converged"),
