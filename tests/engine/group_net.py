@@ -19,6 +19,8 @@ from harp.engine.config import (
     LinkConfig,
     MemberConfig,
     Prefix,
+    Protection,
+    Security,
 )
 from harp.engine.engine import Engine
 from harp.engine.group import Group
@@ -71,6 +73,7 @@ def config(
         virtual_address=VIRTUAL,
         home_prefixes=(HOME_PREFIX,),
         home_agent=HomeAgentConfig(dad=False),
+        protection=Protection(Security.NONE, insecure=True),
     )
     return replace(base, **changes)
 

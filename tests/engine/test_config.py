@@ -9,6 +9,7 @@ import pytest
 
 from harp.engine.config import (
     EngineConfig,
+    GroupConfig,
     HomeAgentConfig,
     Key,
     LinkConfig,
@@ -97,6 +98,12 @@ def test_a_key_never_stands_in_a_message() -> None:
         Key(300, b"secret")
     assert "secret" not in str(caught.value)
     assert "key" not in repr(Key(300, b"0123456789abcdef")).replace("Key(", "")
+
+
+def test_without_a_word_about_it_a_group_wants_ipsec() -> None:
+    plain = config(1)
+    bare = GroupConfig(7, plain.links, plain.members, 1, virtual_address=VIRTUAL)
+    assert bare.protection == Protection(Security.IPSEC)
 
 
 def test_derived_values() -> None:

@@ -370,8 +370,8 @@ class GroupConfig:
     """Send HA-REKEY to every mobile node: IKE state is not carried over (harp.md §9)."""
     require_hop_limit: bool = True
     """Demand hop limit 255 (RFC 5082); off for members that are routers apart."""
-    protection: Protection = field(default_factory=lambda: Protection(Security.NONE, insecure=True))
-    """Keys and how they are judged."""
+    protection: Protection = Protection()
+    """IPsec unless told otherwise; keys and how they are judged."""
     sync: SyncConfig = SyncConfig()
     """State synchronisation."""
     home_agent: HomeAgentConfig = HomeAgentConfig()
