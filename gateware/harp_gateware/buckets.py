@@ -20,9 +20,9 @@ LAGS = 3
 class Buckets(wiring.Component):
     """Says of any bucket whether a frame at `now_us` conforms; takes the token if told to.
 
-    A look-up is `index` in a clock with `busy`. 3 clocks later `o_conforms` is its answer. 4 clocks
-    later, or `lag` more, `take` writes its bucket back. Look-ups after that see it. `now_us` must
-    hold from the clock behind the look-up to 2 clocks before `take`.
+    A look-up is `index` in a clock with `busy`. 4 clocks later `o_conforms` is its answer. 5 clocks
+    later, or `lag` more, `take` writes its bucket back; look-ups from that clock on see it. `now_us`
+    must hold from 2 to 3 clocks after the look-up.
 
     A bucket conforms if `now_us + tolerance_us >= due`; then `due` = max(now_us, due) + period_us.
     `due` starts at 0. Period 0: always conforms, `due` stays. The host's accesses wait for a clock
@@ -46,7 +46,7 @@ class Buckets(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        self._index = Signal(BUCKET_INDEX)
+        self._at, self._index = Signal(BUCKET_INDEX), Signal(BUCKET_INDEX)
         self._period, self._tolerance = Signal(WORD_BITS), Signal(WORD_BITS)
         self._due = Signal(TIME_US)
         self._settings(m)
@@ -57,10 +57,13 @@ class Buckets(wiring.Component):
     def _settings(self, m: Module) -> None:
         """The host's two words a bucket, in a RAM each."""
         request, waits = Signal(RAM_REQUEST), Signal()
-        at = Mux(self.busy, self.index, request.address[1 : 1 + BUCKET_INDEX])
-        m.d.sync += self._index.eq(at)
+        at = self._at
+        m.d.sync += [
+            at.eq(Mux(self.busy, self.index, request.address[1 : 1 + BUCKET_INDEX])),
+            self._index.eq(at),
+        ]
         done = waits & ~self.busy
-        answer = Signal(2)
+        answer = Signal(3)
         with m.If(self.i_ram_bucket.valid):
             m.d.sync += [request.eq(self.i_ram_bucket.p), waits.eq(1)]
         with m.Elif(done):
@@ -81,10 +84,10 @@ class Buckets(wiring.Component):
             ]
             m.d.sync += value.eq(read.data)
         m.d.sync += [
-            answer.eq(Cat(done, done & ~request.write)),
-            self.o_ram_bucket.valid.eq(answer[0]),
+            answer.eq(Cat(done, answer[0], answer[0] & ~request.write)),
+            self.o_ram_bucket.valid.eq(answer[1]),
             self.o_ram_bucket.p.data.eq(
-                Mux(answer[1], Mux(request.address[0], self._tolerance, self._period), 0)
+                Mux(answer[2], Mux(request.address[0], self._tolerance, self._period), 0)
             ),
         ]
 
@@ -92,7 +95,7 @@ class Buckets(wiring.Component):
         """The state: read beside the settings, written when a token is taken."""
         m.submodules.due = ram = memory.Memory(shape=TIME_US, depth=self._depth, init=[])
         read, self._write = ram.read_port(domain="comb"), ram.write_port()
-        m.d.comb += read.addr.eq(self.index)
+        m.d.comb += read.addr.eq(self._at)
         m.d.sync += self._due.eq(read.data)
 
     def _judge(self, m: Module) -> None:

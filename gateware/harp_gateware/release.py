@@ -62,7 +62,7 @@ class Release(wiring.Component):
         other_now = Mux(fresh, not_ipv6[-1], other)
         m.d.sync += [number.eq(number_now), other.eq(other_now)]
         decided = (fresh & not_ipv6[-1]) | (self.i_found.valid & ~other_now)
-        may = self.plain | Mux(other_now, self._passes(m, Reason.NOT_IPV6), self._may(m))
+        may = Mux(other_now, self.plain | self._passes(m, Reason.NOT_IPV6), self._may(m))
         wish, of, judged = Signal(), Signal(FRAMES), Signal(FRAMES)
         oldest = of == (judged + 1)[:FRAMES]
         leaves = wish & oldest & ~self.verdict & ~self.verdict_next
@@ -93,8 +93,12 @@ class Release(wiring.Component):
         """An IPv6 frame of this finding passes, and would if it were cut short, too."""
         result = Signal()
         short = self._passes(m, Reason.BAD_IPV6)
+        m.d.comb += result.eq(self.plain)
         with m.Switch(self.i_found.payload):
+            # "An MH frame is held until its checksum is known", on a plain wire as well.
+            with m.Case(Found.MOBILITY, Found.TRUNCATED):
+                m.d.comb += result.eq(0)
             for found, reason in REASON_OF.items():
                 with m.Case(found):
-                    m.d.comb += result.eq(short & self._passes(m, reason))
+                    m.d.comb += result.eq(self.plain | (short & self._passes(m, reason)))
         return result

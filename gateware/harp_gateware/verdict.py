@@ -76,8 +76,8 @@ class Verdict(wiring.Component):
     `i_end` is a frame's last word, `cut` 2 clocks later says that it is shorter than its Payload
     Length says (or than an IPv6 header). `walk`, `facts` and `peer` are read 6 clocks after
     `i_end`. `o_hello` leaves at 7; the answer is read until 11. `arrival_us` is the time at which
-    the last good frame ended; it is taken at 6. The bucket of `heartbeat` is looked up at 6, of
-    `heartbeat_news` at 7, of any other reason at 8, so that the answer only selects.
+    the last good frame ended; it is taken at 6. The bucket of `heartbeat` is looked up at 5, of
+    `heartbeat_news` at 6, of any other reason at 7, so that the answer only selects.
     """
 
     def __init__(self, params: CoreParams) -> None:
@@ -259,14 +259,14 @@ class Verdict(wiring.Component):
         return result
 
     def _look_up(self, m: Module) -> None:
-        """Stages 5, 6 and 7: which bucket is looked up a clock later."""
+        """Stages 5, 6 and 7: the bucket of `heartbeat`, of the peer, of the reason."""
         buckets, stage, bad = self._buckets, self._stage, self._bad
         now = Signal(TIME_US)
         busy = [stage[n] & ~bad[n] for n in (5, 6, 7)]
         with m.If(busy[1]):
             m.d.sync += now.eq(self.arrival_us)
-        m.d.comb += buckets.now_us.eq(now)
-        m.d.sync += [
+        m.d.comb += [
+            buckets.now_us.eq(now),
             buckets.busy.eq(Cat(busy).any()),
             buckets.index.eq(
                 Mux(

@@ -256,15 +256,41 @@ class Bench:
         simulator.run()
 
 
-@pytest.mark.parametrize(("seed", "pause", "gap"), [(1, 0.0, False), (2, 0.0, True), (3, 0.3, True)])
+def some(seed: int, count: int, config: Config, runts: int = 0) -> Iterable[Stimulus]:
+    """Short frames of the bench's plans, with up to `runts` words alone after each."""
+    rng = random.Random(seed)
+    short = (stimulus for stimulus in Frames(seed, config) if len(stimulus.octets) < 400)
+    for stimulus, _ in zip(short, range(count), strict=False):
+        yield stimulus
+        for _ in range(rng.randrange(runts + 1)):
+            yield Stimulus("runt", rng.randbytes(rng.randrange(1, 9)), gap=0)
+
+
+@pytest.mark.parametrize(("seed", "pause", "gap"), [(1, 0.0, False), (3, 0.3, True)])
 def test_every_frame_is_judged_as_the_model_judges_it(seed: int, pause: float, gap: bool) -> None:
     bench = Bench(bench_config(), seed)
-    stimuli = (s for s in Frames(seed) if len(s.octets) < 400)
-    bench.run((s for s, _ in zip(stimuli, range(700), strict=False)), pause, gap)
-    print(bench.seen)
+    bench.run(some(seed, 500, bench.config), pause, gap)
+    assert bench.seen["early"] > 50
+    for outcome in OUTCOMES:
+        assert bench.seen[f"outcome {outcome}"] > 5
 
 
-def _rules(action: Action) -> Config:
+def test_runts_of_one_word_back_to_back_disturb_nobody() -> None:
+    bench = Bench(bench_config(), 5)
+    bench.run(some(5, 150, bench.config, runts=14), 0.0, gap=False)
+    assert bench.seen[f"reason {Reason.BAD_FRAME}"] > 800
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_every_reason_takes_every_action(action: Action) -> None:
     config = bench_config()
     rules = {reason: Rule(action, n % 8) for n, reason in enumerate(config.rules)}
-    return replace(config, rules=rules)
+    bench = Bench(replace(config, rules=rules), 7)
+    bench.run(some(7, 150, bench.config), 0.0, gap=False)
+
+
+def test_a_plain_wire_passes_every_good_frame_and_takes_no_token() -> None:
+    bench = Bench(bench_config(), 8, plain=True)
+    bench.run(some(8, 100, bench.config), 0.0, gap=True)
+    assert bench.seen["outcome pass"] + bench.seen[f"reason {Reason.BAD_FRAME}"] == 100
+    assert not bench.floods
