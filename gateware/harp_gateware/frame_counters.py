@@ -16,7 +16,7 @@ ROWS = 32
 FIRST_OUTCOME = 24
 """Row of outcome 0, behind the reasons."""
 PENDING = 5
-"""Bits of the bad frames that wait: a job takes 5 clocks, so two in a row let 10 come."""
+"""Bits of the bad frames that wait: a job takes 4 clocks, so a few in a row let less than 31 come."""
 
 COUNTED = data.StructLayout({"reason": ReasonCode, "outcome": OutcomeCode, "bad": 1})
 
@@ -26,7 +26,7 @@ class FrameCounters(wiring.Component):
 
     Bad frames (one reason, one outcome) may come one a clock: they wait together and are added at
     once. Others come at least 7 clocks apart, as 64 octets take. The host reads between two jobs,
-    at most 12 clocks after it asks; it writes nothing.
+    at most 16 clocks after it asks; it writes nothing.
     """
 
     i: In(stream.Signature(COUNTED, always_ready=True))
@@ -56,6 +56,9 @@ class FrameCounters(wiring.Component):
         self._asked = Signal(2)  # a reason; an outcome
         self._asked_row = Signal(range(ROWS))
         self._collect(m)
+        again = Signal()  # the outcome is written while the next job is chosen
+        m.d.comb += write.en.eq(again)
+        m.d.sync += again.eq(0)
         with m.FSM():
             with m.State("Idle"):
                 self._choose(m)
@@ -63,12 +66,10 @@ class FrameCounters(wiring.Component):
                 m.d.sync += self._row.eq(self._then)
                 m.next = "Outcome"
             with m.State("Outcome"):
-                m.next = "WriteReason"
-            with m.State("WriteReason"):
+                m.next = "Write"
+            with m.State("Write"):
                 m.d.comb += write.en.eq(1)
-                m.next = "WriteOutcome"
-            with m.State("WriteOutcome"):
-                m.d.comb += write.en.eq(1)
+                m.d.sync += again.eq(1)
                 m.next = "Idle"
             with m.State("Fetch"):
                 m.next = "Answer"
@@ -103,11 +104,9 @@ class FrameCounters(wiring.Component):
                 ]
 
     def _choose(self, m: Module) -> None:
-        """The next job: the host, a good frame, the bad ones."""
+        """The next job: a good frame, which cannot wait for two, the host, the bad ones."""
         m.d.sync += self._row.eq(self._asked_row)
-        with m.If(self._asked.any()):
-            m.next = "Fetch"
-        with m.Elif(self._waits):
+        with m.If(self._waits):
             m.d.comb += self._begin_frame.eq(1)
             m.d.sync += [
                 self._row.eq(self._frame.reason),
@@ -115,6 +114,8 @@ class FrameCounters(wiring.Component):
                 self._amount.eq(1),
             ]
             m.next = "Reason"
+        with m.Elif(self._asked.any()):
+            m.next = "Fetch"
         with m.Elif(self._bad != 0):
             m.d.comb += self._begin_bad.eq(1)
             m.d.sync += [
