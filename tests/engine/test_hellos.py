@@ -145,15 +145,20 @@ def test_each_link_has_its_own_source_sequence_and_state() -> None:
 
 def test_slots_take_the_multicast_and_leave_the_rest() -> None:
     hellos = sender(links=(LinkConfig("eth0", slots=True),))
-    effects = hellos.say(HelloKind.PLAIN, 0)
+    effects = hellos.say(HelloKind.FIRST, 0)
     (template,) = of(HelloTemplate, effects)
     assert (template.link, template.source, template.destination) == (
         "eth0",
         address(0),
         MULTICAST,
     )
+    plain = DEFAULT_CODEC.parse(template.source, template.destination, template.payload)
+    assert isinstance(plain, Harp)
+    assert (plain.flags, plain.options) == (V, (Detection(S, 3),))
     assert to(effects) == [MULTICAST]
     hellos.slot_changed(0, True, 500)
+    assert hellos.say(HelloKind.PLAIN, 0) == []  # nothing new
+    hellos.update(FLAG_A, 100)
     effects = hellos.say(HelloKind.PLAIN, 0)
     assert of(HelloTemplate, effects)
     assert to(effects) == []

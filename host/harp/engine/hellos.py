@@ -50,6 +50,7 @@ class HelloSender:
         self._repeats = [0 for _ in links]
         self._up = [True for _ in links]
         self._slots = [False for _ in links]
+        self._in_template: list[tuple[int, int] | None] = [None for _ in links]
         self._by_multicast = [config.multicast_on(i) for i in links]
         self._multicast_sequence = [0 for _ in links]
         self._unicast_sequence: dict[bytes, int] = {}
@@ -87,8 +88,7 @@ class HelloSender:
             return effects
         for index in links:
             if self._up[index]:
-                if self._config.links[index].slots and kind is HelloKind.PLAIN:
-                    effects.append(self._template(index))
+                effects += self._template(index)
                 effects += self._to_all(kind, index, options, now)
                 self._repeats[index] = times - 1
                 self._schedule(index, now)
@@ -207,14 +207,14 @@ class HelloSender:
             options=options,
         )
 
-    def _template(self, index: int) -> HelloTemplate:
-        """What a slot is to send."""
-        config = self._config
+    def _template(self, index: int) -> list[Effect]:
+        """What a slot on this link is to send, where that is new."""
+        config, content = self._config, (self._flags, self._preference)
+        if not config.links[index].slots or self._in_template[index] == content:
+            return []
+        self._in_template[index] = content
         hello = self._hello(HelloKind.PLAIN, max(1, self._multicast_sequence[index]), ())
-        return HelloTemplate(
-            config.group,
-            config.links[index].name,
-            config.me.addresses[index],
-            self._multicast,
-            self._protector.unsigned(config.me.addresses[index], self._multicast, hello),
-        )
+        source = config.me.addresses[index]
+        payload = self._protector.unsigned(source, self._multicast, hello)
+        name = config.links[index].name
+        return [HelloTemplate(config.group, name, source, self._multicast, payload)]
