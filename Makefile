@@ -24,6 +24,16 @@ demo: setup ## show what there is: a capture made, decoded and judged
 test: setup ## the test suite (at most 10 minutes on 2 cores)
 	@$(BIN)/pytest -n 2 --dist loadgroup
 
+verify: setup ## the long ones: sweeps, frames, proofs, mutants, place and route (at most 75 minutes)
+	@HARP_VERIFY=1 HARP_SCENARIOS=20000 HARP_FRAMES=200000 \
+		$(BIN)/pytest -n 2 --dist loadgroup --timeout 3600
+	@$(BIN)/harp-board report core
+
+verify-long: setup ## the same at full length, without a limit
+	@HARP_VERIFY=1 HARP_SCENARIOS=200000 HARP_FRAMES=2000000 \
+		$(BIN)/pytest -n 2 --dist loadgroup --timeout 86400
+	@$(BIN)/harp-board report core --seeds 5
+
 lint: setup ## ruff and mypy
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .

@@ -19,10 +19,11 @@ MAY_IMPORT = {
     "harp.reference": {"harp.tables", "harp.reference"},
     "harp_gateware": {"harp.tables", "harp_gateware"},
     "harp_sim.model": {"harp.tables", "harp_sim.model"},
-    "harp_sim": {"harp.tables", "harp_gateware", "harp_sim"},
-    "harp_boards": {"harp.tables", "harp_gateware", "harp_boards"},
+    "harp_sim": {"harp.tables", "harp_gateware", "harp_sim", "harp.cli"},
+    "harp_boards": {"harp.tables", "harp_gateware", "harp_boards", "harp.cli"},
 }
-"""Room → rooms of this project that it may import; a room not named may import all of host."""
+"""Room → rooms of this project that it may import; a room not named may import all of host.
+`harp.cli` is what all commands share: exits, errors, captures."""
 SANS_IO = ("harp.tables", "harp.wire", "harp.engine")
 IO_MODULES = {"asyncio", "socket", "time", "random", "logging", "threading", "selectors"}
 STDLIB_ONLY = ("harp.tables", "harp.wire", "harp.engine", "harp_sim.model")
