@@ -137,6 +137,8 @@ class Net:
         """Journal records that somebody waits for: not told to be on disk by themselves."""
         self.cut: set[tuple[int, int]] = set()
         """(from, to): nothing passes."""
+        self.tap: list[ev.PacketReceived] = []
+        """Every packet between members, as it left."""
         self.journals: list[list[bytes]] = [[] for _ in range(count)]
         self._seed = seed
         self._heap: list[tuple[int, int, int, ev.PacketReceived]] = []
@@ -203,6 +205,8 @@ class Net:
                 self.seen.append((self.now, member, effect))
 
     def _send(self, member: int, effect: fx.SendPacket) -> None:
+        if not effect.via:
+            self.tap.append(ev.PacketReceived(effect.source, effect.destination, effect.payload))
         for other in range(len(self.engines)):
             mine = effect.destination in self.configs[other].me.addresses
             if other == member or not (mine or effect.destination[0] == 0xFF):
