@@ -9,7 +9,7 @@ them its owner applies: a full sync (`replica`) or the state of a member ahead (
 from __future__ import annotations
 
 from enum import Enum
-from random import Random
+from typing import TYPE_CHECKING
 
 from harp.engine.config import UNSPECIFIED, GroupConfig
 from harp.engine.effects import Effect, SendHarp
@@ -17,6 +17,9 @@ from harp.tables.constants import BACKOFF_FACTOR
 from harp.tables.harp_types import SEQUENCE_MODULUS, STATUS_REFUSED, HarpFlag, HarpType, Status
 from harp.wire.messages import AddressKind, Harp, IpAddress, Options, SyncPosition
 from harp.wire.sequence import next_harp_sequence
+
+if TYPE_CHECKING:
+    from random import Random
 
 AHEAD_MESSAGES = 4_096
 """Messages of an answer beyond the oldest missing one that are taken: bounds what is noted."""
