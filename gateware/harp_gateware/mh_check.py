@@ -249,7 +249,7 @@ class MhCheck(wiring.Component):
         connect(m, flipped(self.i_ram_mh_type), types.i_ram_mh_type)
         connect(m, flipped(self.o_ram_mh_type), types.o_ram_mh_type)
         begun = Signal(2)
-        header_len = [Signal(8, name=f"header_len_{n}") for n in range(2)]
+        header_len = [Signal(8, name=f"header_len_{n}") for n in range(3)]
         end = Signal(9)  # words of the chain and the MH, less one
         known = self.harp_types.bit_select(octets[6][:5], 1) & (octets[6][5:] == 0)
         m.d.comb += [types.i.valid.eq(self._begins), types.i.payload.eq(octets[2])]
@@ -257,6 +257,7 @@ class MhCheck(wiring.Component):
             begun.eq(Cat(self._begins, begun)),
             self.o_peer.valid.eq(self._begins),
             header_len[1].eq(header_len[0]),
+            header_len[2].eq(header_len[1]),
         ]
         with m.If(self._begins):
             m.d.sync += [
@@ -272,7 +273,7 @@ class MhCheck(wiring.Component):
             ]
         with m.If(begun[0]):
             m.d.sync += facts.long.eq(end >= self._payload_words)
-        m.d.sync += facts.short.eq(header_len[1] < types.entry.min_header_len)
+        m.d.sync += facts.short.eq(header_len[2] < types.entry.min_header_len)
         m.d.comb += [
             facts.unknown_type.eq(~types.entry.known),
             facts.blocked.eq(~types.entry.allowed),

@@ -3,7 +3,7 @@
 Ref: offload.md §2 (type table); register area `mh_type`
 """
 
-from amaranth import Module, Mux, Signal
+from amaranth import Cat, Module, Mux, Signal
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -29,7 +29,7 @@ UNUSED = 0b1000_1000
 
 
 class TypeTable(wiring.Component):
-    """One look-up a clock, answered 2 clocks later; then `entry` holds until the next.
+    """One look-up a clock, answered 3 clocks later; then `entry` holds until the next.
 
     The host reads and writes in clocks without a look-up: at most 8 of them pass by in a row.
     """
@@ -44,7 +44,8 @@ class TypeTable(wiring.Component):
         rows = [MH_TYPE.reset_words(n)[0] for n in range(MH_TYPE.count)]
         m.submodules.ram = ram = memory.Memory(shape=ENTRY.size, depth=MH_TYPE.count, init=rows)
         read, write = ram.read_port(), ram.write_port()
-        asked, fetched = Signal(), Signal()
+        asked, fetched = Signal(2), Signal(2)
+        word = Signal(ENTRY)  # nothing between the RAM, which is slow, and this register
         request, waits = Signal(RAM_REQUEST), Signal()
         m.d.comb += [
             read.addr.eq(Mux(self.i.valid, self.i.payload, request.address)),
@@ -52,16 +53,20 @@ class TypeTable(wiring.Component):
             write.data.eq(request.data[: ENTRY.size] & ~UNUSED),
             write.en.eq(waits & request.write),
         ]
-        m.d.sync += [asked.eq(self.i.valid), fetched.eq(waits & ~self.i.valid)]
-        with m.If(asked):
-            m.d.sync += self.entry.eq(read.data)
+        m.d.sync += [
+            word.eq(read.data),
+            asked.eq(Cat(self.i.valid, asked)),
+            fetched.eq(Cat(waits & ~self.i.valid, fetched)),
+        ]
+        with m.If(asked[1]):
+            m.d.sync += self.entry.eq(word)
         with m.If(self.i_ram_mh_type.valid):
             m.d.sync += [request.eq(self.i_ram_mh_type.p), waits.eq(1)]
         with m.Elif(~self.i.valid):
             m.d.sync += waits.eq(0)
         m.d.sync += [
-            self.o_ram_mh_type.valid.eq(fetched),
-            self.o_ram_mh_type.p.data.eq(Mux(request.write, 0, read.data)),
+            self.o_ram_mh_type.valid.eq(fetched[1]),
+            self.o_ram_mh_type.p.data.eq(Mux(request.write, 0, word.as_value())),
         ]
         return m
 
