@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from random import Random
+from typing import TYPE_CHECKING
 
 from harp.engine.batch import Packed, Packer
 from harp.engine.config import UNSPECIFIED, GroupConfig
@@ -36,6 +36,9 @@ from harp.wire.messages import (
     SyncPosition,
     Vendor,
 )
+
+if TYPE_CHECKING:
+    from random import Random
 
 LAST_TERM = 0xFFFF_FFFF
 """A Term that nobody can go beyond: no position with it is believed."""
