@@ -11,6 +11,7 @@ Ref: offload.md §5
 """
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -51,9 +52,10 @@ class Event:
 
 
 class Events:
-    """The flags; `raised` counts every occurrence ever, for coverage."""
+    """The flags; `raised` counts every occurrence ever, `observer` is told of each with its time."""
 
     def __init__(self) -> None:
+        self.observer: Callable[[EventKind, int, int], None] = lambda kind, index, at_us: None
         self._pending: dict[tuple[int, int], tuple[int, int]] = {}
         self._pushed_us: dict[EventKind, int] = {}
         self.raised: Counter[EventKind] = Counter()
@@ -61,6 +63,7 @@ class Events:
     def occur(self, kind: EventKind, index: int, at_us: int) -> None:
         """Set the flag, or count once more if it is set."""
         self.raised[kind] += 1
+        self.observer(kind, index, at_us)
         key = (_RANK[kind], index)
         first, count = self._pending.get(key, (at_us, 0))
         self._pending[key] = (first, min(count + 1, golden.EVENT_COUNT_MAX))

@@ -4,8 +4,8 @@
 earlier one. A frame's time is `now_us` in the clock in which its last word, with the verdict of its
 FCS, enters the core; everything about the frame is judged as of then, cut-through or not.
 
-**Cut-through.** A frame may start to leave before its end only if its headers decide and their
-action is `pass`, or the wire is plain. Everything else waits for its end, so a `bad_frame` takes no
+**Cut-through.** A frame may start to leave before its end only if its headers decide, and either
+their action is `pass` or the wire is plain. Everything else waits for its end, so a `bad_frame` takes no
 token and leaves no trace. A bad frame that may have started leaves ended by an error, or not at
 all: which of the two depends on what was before it in the buffer (`Egress.CUT`).
 

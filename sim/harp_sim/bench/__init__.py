@@ -1,0 +1,1 @@
+"""The cocotb bench of the core: queues in HDL, drivers, monitors, scoreboard."""

@@ -1,0 +1,1 @@
+"""Cases: cocotb tests of the core, each module one theme."""

