@@ -93,9 +93,7 @@ class Align(wiring.Component):
             m.d.sync += [
                 self._one.eq(tagged & ~second),
                 self._two.eq(tagged & second),
-                self._not_ipv6.eq(
-                    ~Mux(tagged, Mux(second, high == IPV6, low == IPV6), plain)
-                ),
+                self._not_ipv6.eq(~Mux(tagged, Mux(second, high == IPV6, low == IPV6), plain)),
                 self._vlan.tags.eq(Cat(tagged & ~second, tagged & second)),
                 self._vlan.id.eq(
                     Mux(tagged, Mux(second, big_endian(octets[16:32])[:12], outer), 0)

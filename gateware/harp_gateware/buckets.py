@@ -21,7 +21,7 @@ class Buckets(wiring.Component):
     """Says of any bucket whether a frame at `now_us` conforms; takes the token if told to.
 
     A look-up is `index` in a clock with `busy`. 4 clocks later `o_conforms` is its answer. 5 clocks
-    later, or `lag` more, `take` writes its bucket back; look-ups from that clock on see it. `now_us`
+    later, or `lag` more, `take` writes its bucket back; look-ups from then on see it. `now_us`
     must hold from 2 to 3 clocks after the look-up.
 
     A bucket conforms if `now_us + tolerance_us >= due`; then `due` = max(now_us, due) + period_us.
@@ -107,7 +107,7 @@ class Buckets(wiring.Component):
         after = [Signal(TIME_US, name=f"after_{n}") for n in range(LAGS)]
         index = [Signal(BUCKET_INDEX, name=f"index_{n}") for n in range(2 + LAGS)]
         limited = [Signal(name=f"limited_{n}") for n in range(1 + LAGS)]
-        far = lead[WORD_BITS:TIME_US - 1].any()
+        far = lead[WORD_BITS : TIME_US - 1].any()
         m.d.sync += [
             # First clock behind the settings: how far the bucket is ahead of now.
             lead.eq(self._due - self.now_us),
@@ -116,7 +116,9 @@ class Buckets(wiring.Component):
             period.eq(self._period),
             index[0].eq(self._index),
             # Second: is that tolerable; and from where the next period counts.
-            self.o_conforms.eq((lead < 0) | (~far & (lead[:WORD_BITS] <= tolerance)) | (period == 0)),
+            self.o_conforms.eq(
+                (lead < 0) | (~far & (lead[:WORD_BITS] <= tolerance)) | (period == 0)
+            ),
             base.eq(Mux(lead < 0, self.now_us, due)),
             token.eq(period),
             index[1].eq(index[0]),

@@ -16,7 +16,7 @@ ROWS = 32
 FIRST_OUTCOME = 24
 """Row of outcome 0, behind the reasons."""
 PENDING = 5
-"""Bits of the bad frames that wait: a job takes 4 clocks, so a few in a row let less than 31 come."""
+"""Bits of the bad frames that wait: a few jobs of 4 clocks let fewer than 31 come."""
 
 COUNTED = data.StructLayout({"reason": ReasonCode, "outcome": OutcomeCode, "bad": 1})
 

@@ -14,7 +14,7 @@ from harp_gateware.walk import FIXED_WORDS
 
 
 class Length(wiring.Component):
-    """`cut`, for a clock, 2 clocks after a frame's last word: fewer octets than 40 + Payload Length.
+    """`cut`, 2 clocks after a frame's last word: fewer octets than 40 + Payload Length.
 
     Of a frame of a single word it means nothing: that is a runt.
     """

@@ -59,7 +59,10 @@ class Padding(wiring.Component):
 
     @staticmethod
     def _after(
-        m: Module, begin: int, octets: list[Signal], kind: tuple[Signal, Signal],
+        m: Module,
+        begin: int,
+        octets: list[Signal],
+        kind: tuple[Signal, Signal],
         known: dict[int, Value],
     ) -> Value:
         """Where reading leads from octet `begin`; -1: from a Length octet in octet 0."""

@@ -72,7 +72,9 @@ def test_a_bucket_lets_through_what_the_rule_does() -> None:
 
     async def look_up(ctx: Any, now: int) -> None:
         """Three look-ups, a clock each; one of them at most takes its token."""
-        asked = [rng.choice((rng.randrange(4), rng.randrange(BUCKETS + PEERS))) for _ in range(LAGS)]
+        asked = [
+            rng.choice((rng.randrange(4), rng.randrange(BUCKETS + PEERS))) for _ in range(LAGS)
+        ]
         chosen = rng.randrange(LAGS)
         take = rng.random() < 0.9
         want = [rule.conforms(index, now) for index in asked]

@@ -127,9 +127,7 @@ class Bench:
         """What the model says of a frame whose last word comes in now."""
         now = self.clock // CLOCKS_A_US
         self.model.kick(now)
-        said = self.model.frame(
-            Port.NETWORK, stimulus.octets, now, stimulus.fcs_ok, stimulus.rx_er
-        )
+        said = self.model.frame(Port.NETWORK, stimulus.octets, now, stimulus.fcs_ok, stimulus.rx_er)
         self.owed.append(Owed(said, self.clock, stimulus))
         if said.peer is not None:
             self.hellos.append(said)
