@@ -1,5 +1,6 @@
 """`harpctl decode` as a user runs it: output, exit status, one clear line for each mistake."""
 
+import io
 import json
 import os
 import struct
@@ -7,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import dpkt
 import pytest
 
 from harp.lab.conversation import HA_A, KEY, KEY_SPI, write_capture
@@ -20,10 +22,18 @@ MULTICAST = CodePoints().multicast_group.packed
 HELLO = "3b020b00851e0007000100a800c8000303e8000001020000"
 
 
-def harpctl(*arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"PYTHONPATH": str(ROOT / "host")}
-    command = [sys.executable, "-m", "harp.cli.harpctl", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+COMMAND = (sys.executable, "-m", "harp.cli.harpctl")
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT / "host")}
+
+
+def harpctl(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*COMMAND, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=ENVIRONMENT | environment,
+    )
 
 
 def decoded(*arguments: str) -> list[dict[str, object]]:
@@ -79,6 +89,75 @@ def test_capture(tmp_path: Path) -> None:
     assert [record["frame"] for record in records if record.get("authenticated")] == [13]
 
 
+@pytest.mark.parametrize("suffix", ["pcap", "pcapng"])
+def test_capture_from_standard_input(suffix: str, tmp_path: Path) -> None:
+    """A pipe, that brings a packet in pieces."""
+    path = tmp_path / "conversation.pcap"
+    frames = write_capture(path, DEFAULT_CODEC)
+    octets = path.read_bytes() if suffix == "pcap" else _as_pcapng(path)
+    process = subprocess.Popen(
+        [*COMMAND, "decode", "--pcap", "-", "--json"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=ENVIRONMENT,
+        bufsize=0,
+    )
+    assert process.stdin and process.stdout
+    for at in range(0, len(octets), 50):
+        process.stdin.write(octets[at : at + 50])
+    process.stdin.close()
+    records = [json.loads(line) for line in process.stdout]
+    process.stdout.close()
+    assert process.wait() == 1
+    assert [record["frame"] for record in records] == list(range(1, frames + 1))
+
+
+def test_reader_of_the_output_goes_away(tmp_path: Path) -> None:
+    path = tmp_path / "long.pcap"
+    write_capture(path, DEFAULT_CODEC)
+    head, packets = path.read_bytes()[:24], path.read_bytes()[24:]
+    path.write_bytes(head + packets * 200)
+    process = subprocess.Popen(
+        [*COMMAND, "decode", "--pcap", str(path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=ENVIRONMENT,
+    )
+    assert process.stdout and process.stderr
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    assert process.wait() == 1
+
+
+def test_terminal_without_arrows(tmp_path: Path) -> None:
+    path = tmp_path / "conversation.pcap"
+    write_capture(path, DEFAULT_CODEC)
+    result = harpctl("decode", "--pcap", str(path), PYTHONIOENCODING="latin-1")
+    assert result.stderr == ""
+    assert "2001:db8:1::a \\u2192 ff02::114" in result.stdout
+
+
+def test_output_that_cannot_be_written() -> None:
+    with Path("/dev/full").open("wb") as full:
+        process = subprocess.run(
+            [*COMMAND, "decode", *ADDRESSES, HELLO],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            check=False,
+            env=ENVIRONMENT,
+        )
+    assert process.returncode == 1
+    assert process.stderr == b"harpctl: No space left on device\n"
+
+
+def test_no_command_gets_the_help() -> None:
+    result = harpctl()
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith("Usage: harpctl") and "decode" in result.stderr
+
+
 def test_code_points_from_a_file(tmp_path: Path) -> None:
     settings = _settings(tmp_path, "[code_points]\nmh_type_harp = 200\n")
     hello = DEFAULT_CODEC.parse(HA_A, MULTICAST, bytes.fromhex(HELLO))
@@ -93,6 +172,45 @@ def _truncated(tmp_path: Path) -> str:
     path = tmp_path / "cut.pcap"
     write_capture(path, DEFAULT_CODEC)
     path.write_bytes(path.read_bytes()[:-5])
+    return str(path)
+
+
+def _headed(tmp_path: Path) -> str:
+    """Ends behind the header of its first packet."""
+    path = tmp_path / "headed.pcap"
+    write_capture(path, DEFAULT_CODEC)
+    path.write_bytes(path.read_bytes()[: 24 + 16])
+    return str(path)
+
+
+def _boastful(tmp_path: Path) -> str:
+    """Says that its first packet has 4 GiB."""
+    path = tmp_path / "boastful.pcap"
+    write_capture(path, DEFAULT_CODEC)
+    octets = path.read_bytes()
+    path.write_bytes(octets[: 24 + 8] + b"\xff" * 8 + octets[24 + 16 :])
+    return str(path)
+
+
+def _as_pcapng(path: Path) -> bytes:
+    file = io.BytesIO()
+    with path.open("rb") as classic:
+        writer = dpkt.pcapng.Writer(file)
+        for time_s, octets in dpkt.pcap.Reader(classic):
+            writer.writepkt(octets, ts=time_s)
+    return file.getvalue()
+
+
+def _truncated_pcapng(tmp_path: Path) -> str:
+    path = tmp_path / "cut.pcapng"
+    write_capture(path, DEFAULT_CODEC)
+    path.write_bytes(_as_pcapng(path)[:200])
+    return str(path)
+
+
+def _empty(tmp_path: Path) -> str:
+    path = tmp_path / "empty.pcap"
+    path.write_bytes(b"")
     return str(path)
 
 
@@ -122,6 +240,10 @@ def _settings(tmp_path: Path, text: str) -> str:
         (["decode", "--pcap", "/"], 1, "Is a directory"),
         (["decode", "--pcap", __file__], 1, "not a pcap or pcapng capture"),
         (["decode", "--pcap", _truncated], 1, "ends in the middle of a packet"),
+        (["decode", "--pcap", _headed], 1, "ends in the middle of a packet"),
+        (["decode", "--pcap", _truncated_pcapng], 1, "ends in the middle of a packet"),
+        (["decode", "--pcap", _boastful], 1, "has 4294967295 octets"),
+        (["decode", "--pcap", _empty], 1, "not a pcap or pcapng capture"),
         (["decode", "--pcap", _other_link], 1, "link type 147"),
         (["decode", *ADDRESSES, HELLO, "--config", "/nonexistent"], 1, "No such file"),
         (["bogus"], 2, "bogus"),
@@ -141,6 +263,7 @@ def test_mistakes_get_one_line(
     ("text", "says"),
     [
         ("[code_points\n", "not TOML"),
+        ("code_points = 5\n", "code_points: not a table"),
         ("[code_points]\nmh_type_harp = 256\n", "mh_type_harp = 256: not in 0 to 255"),
         ("[code_points]\nmh_type_harp = 5\n", "already used by Binding Update"),
         ("[code_points]\noption_aaa = 241\n", "already used by option_binding_cache"),

@@ -6,6 +6,7 @@ Ref: IEEE 802.3 and 802.1Q (Ethernet, VLAN tags); link types as LINKTYPE_* of li
 from __future__ import annotations
 
 import io
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,12 @@ from harp.wire.packet import MobilityPacket, find_mobility_header
 
 _ETHERNET, _LINUX_SLL, _LINUX_SLL2 = 1, 113, 276
 _RAW_IP = (12, 14, 101, 229)
+_PCAPNG_FIRST = b"\n"
+"""First octet of a pcapng file: of its Section Header Block; no pcap magic begins so."""
+_MAX_BLOCK_OCTETS = 1 << 24
+"""More than any real packet or block: a length above it is a broken file's."""
+_STUMP = "ends in the middle of a packet"
+STANDARD_INPUT = Path("-")
 
 
 class BadCapture(Exception):
@@ -35,35 +42,49 @@ class Captured:
     found: MobilityPacket | Malformed
 
 
-class _WholeReads(io.FileIO):
+class _WholeReads:
     """A file in which a read that ends early is an error: dpkt would hand out the stump."""
 
-    def read(self, size: int | None = -1, /) -> bytes:
-        data = super().read(size)
-        if data and size is not None and len(data) < size:
-            raise BadCapture("ends in the middle of a packet")
+    def __init__(self, file: io.BufferedReader) -> None:
+        self._file = file
+        self.ended = False
+        """The last read found less than it wanted."""
+
+    def read(self, size: int) -> bytes:
+        if not 0 <= size <= _MAX_BLOCK_OCTETS:
+            raise BadCapture(f"says that a packet or block has {size} octets")
+        data = self._file.read(size)
+        self.ended = len(data) < size
+        if data and self.ended:
+            raise BadCapture(_STUMP)
         return data
 
 
 def read_capture(path: Path) -> Iterator[Captured]:
-    """Mobility Headers of a capture in order; frames without one are passed over.
+    """Mobility Headers of a capture in order; frames without one are passed over. `-` is standard
+    input, read as it comes: a running `tcpdump -U -w -` will do.
 
     Raises BadCapture, OSError.
     """
-    with _WholeReads(str(path)) as file:
+    raw = io.FileIO(0, closefd=False) if path == STANDARD_INPUT else io.FileIO(str(path))
+    with io.BufferedReader(raw) as file:
+        kind = dpkt.pcapng if file.peek(1)[:1] == _PCAPNG_FIRST else dpkt.pcap
+        whole = _WholeReads(file)
         try:
-            reader = dpkt.pcap.UniversalReader(file)
+            reader = kind.Reader(whole)
             link = reader.datalink()
             if link not in _LINKS:
                 raise BadCapture(
                     f"link type {link} is not read; Ethernet, Linux cooked, raw IP are"
                 )
             for number, (time_s, octets) in enumerate(reader, 1):
+                if whole.ended:
+                    raise BadCapture(_STUMP)
                 packet = _LINKS[link](octets)
                 found = find_mobility_header(packet) if packet else None
                 if found:
                     yield Captured(number, float(time_s), found)
-        except (ValueError, dpkt.UnpackError) as error:
+        except (ValueError, struct.error, dpkt.UnpackError) as error:
             raise BadCapture(f"not a pcap or pcapng capture ({error})") from None
 
 

@@ -6,6 +6,8 @@ Exit status: 0 done, 1 failed, 2 wrong usage.
 from __future__ import annotations
 
 import dataclasses
+import io
+import sys
 import tomllib
 from ipaddress import AddressValueError, IPv6Address
 from pathlib import Path
@@ -26,11 +28,17 @@ class Failure(click.ClickException):
 def run(command: click.Command) -> NoReturn:
     """Runs a command as a program: whatever goes wrong is one line on stderr, never a traceback."""
     name = command.name or "harp"
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A terminal that has no "→" gets its escape.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         # Not standalone, click hands back the status of `Context.exit`.
         status = command.main(prog_name=name, standalone_mode=False)
     except click.Abort:
         _exit(name, "interrupted", 1)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        raise SystemExit(2) from None
     except click.UsageError as error:
         # click's own message spans lines with the usage; the hint is enough.
         _exit(name, f"{error.format_message()} (see `{_path(error, name)} --help`)", 2)
@@ -39,7 +47,8 @@ def run(command: click.Command) -> NoReturn:
     except BrokenPipeError:
         raise SystemExit(1) from None
     except OSError as error:
-        _exit(name, f"{error.filename or ''}: {error.strerror}", 1)
+        where = f"{error.filename}: " if error.filename else ""
+        _exit(name, f"{where}{error.strerror or error}", 1)
     raise SystemExit(status if isinstance(status, int) else 0)
 
 
@@ -72,9 +81,11 @@ def read_code_points(path: Path) -> CodePoints:
     """Code points from the table `[code_points]` of a TOML file; `Failure` names what is wrong."""
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Failure(f"{path}: not TOML: {error}") from None
     table = document.get("code_points", {})
+    if not isinstance(table, dict):
+        raise Failure(f"{path}: code_points: not a table; write [code_points] above its settings")
     known = [field.name for field in dataclasses.fields(CodePoints)]
     unknown = sorted(set(table) - set(known))
     if unknown:

@@ -59,9 +59,17 @@ class SpiKey(click.ParamType[tuple[int, bytes]]):
 @click.argument("octets", metavar="HEX…", nargs=-1)
 @click.option("--src", "source", type=Ipv6(), help="IPv6 source, for the checksum.")
 @click.option("--dst", "destination", type=Ipv6(), help="IPv6 destination, for the checksum.")
-@click.option("--pcap", type=click.Path(path_type=Path), help="Capture to read instead of HEX.")
+@click.option(
+    "--pcap",
+    type=click.Path(readable=False, path_type=Path),
+    help="Capture to read instead of HEX; - is standard input.",
+)
 @click.option("--key", "keys", type=SpiKey(), multiple=True, help="Judge HARP messages with it.")
-@click.option("--config", type=click.Path(path_type=Path), help="TOML with [code_points].")
+@click.option(
+    "--config",
+    type=click.Path(readable=False, path_type=Path),
+    help="TOML with [code_points].",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a message and line.")
 @click.pass_context
 def decode(
