@@ -33,16 +33,18 @@ def ipv6(payload: bytes, number: int, source: bytes = SOURCE, target: bytes = GR
     return frame + bytes(max(0, 60 - len(frame))) + b"FCS!"
 
 
-def harp(kind: int, sequence: int, flags: int = 0x80, lifetime: int = 30) -> bytes:
+def harp(
+    kind: int, sequence: int, flags: int = 0x80, lifetime: int = 30, source: bytes = SOURCE
+) -> bytes:
     mh = bytearray((59, 2, 11, 0, 0, 0, kind, 7))
     mh += sequence.to_bytes(2, "big") + bytes((0, flags, 0, 1))
     mh += lifetime.to_bytes(2, "big") + bytes((3, 232, 0, 0)) + bytes((1, 2, 0, 0))
-    pseudo = SOURCE + GROUP + len(mh).to_bytes(4, "big") + bytes((0, 0, 0, 135))
+    pseudo = source + GROUP + len(mh).to_bytes(4, "big") + bytes((0, 0, 0, 135))
     mh[4:6] = checksum(pseudo + bytes(mh)).to_bytes(2, "big")
-    return ipv6(bytes(mh), 135)
+    return ipv6(bytes(mh), 135, source)
 
 
-def hello(sequence: int, **fields: int) -> bytes:
+def hello(sequence: int, **fields: Any) -> bytes:
     return harp(0, sequence, **fields)
 
 
@@ -165,8 +167,10 @@ class Bench:
             ctx.set(self.dut.now_us, self.now)
             await ctx.tick().repeat(CLOCKS_A_US)
 
-    async def add_peer(self, ctx: Any, index: int, deadline_us: int) -> None:
-        await self.write(ctx, "peer", "address", int.from_bytes(SOURCE, "little"), index)
+    async def add_peer(
+        self, ctx: Any, index: int, deadline_us: int, source: bytes = SOURCE
+    ) -> None:
+        await self.write(ctx, "peer", "address", int.from_bytes(source, "little"), index)
         base = BY_NAME["peer"].address(index) + 4
         await self.access(ctx, base, 1 << 31 | 1 << 20 | 7)
         await self.write(ctx, "peer_timing", "deadline_us", deadline_us, index)
@@ -279,6 +283,34 @@ def test_heartbeats_are_absorbed_and_their_end_is_seen() -> None:
         for kind in (EventCode.PEER_UP, EventCode.PEER_NEWS, EventCode.PEER_DOWN):
             assert bench.events[kind, 3] == 1
         assert bench.events[EventCode.REPLAY, 3] == 1
+
+    Bench().run(script)
+
+
+def test_heartbeats_at_line_rate_are_all_judged() -> None:
+    """A gap of two words, five peers in turn and one stranger; every tenth HELLO has news."""
+    sources = [SOURCE[:-1] + bytes((n,)) for n in range(6)]
+    rounds = 30
+
+    async def script(bench: Bench, ctx: Any) -> None:
+        for n in range(5):
+            await bench.add_peer(ctx, 6 * n, 100_000, sources[n])
+        await enforce(bench, ctx)
+        frames = [
+            hello(1 + turn, lifetime=30 + turn // 10, source=source)
+            for turn in range(rounds)
+            for source in sources
+        ]
+        bench.queues["i_net"].extend(frames)
+        await bench.idle(ctx)
+        news = [n for n in range(len(frames)) if n // 6 % 10 == 0 and n % 6 < 5]
+        strange = [n for n in range(len(frames)) if n % 6 == 5][:10]
+        assert bench.out["o_host"] == [frames[n] for n in sorted(news + strange)]
+        for n in range(5):
+            assert await bench.read(ctx, "peer_state", "accepted", 6 * n) == rounds
+            assert await bench.read(ctx, "peer_state", "absorbed", 6 * n) == rounds - 3
+        assert await bench.read(ctx, "sticky", "verdict_late") == 0
+        assert await bench.read(ctx, "port", "rx_overruns", 0) == 0
 
     Bench().run(script)
 

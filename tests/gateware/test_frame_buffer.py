@@ -76,7 +76,7 @@ class Bench:
             await ctx.tick().repeat(2)
         while self.judged < len(self.frames):
             await ctx.tick()
-        await ctx.tick().repeat(6000)
+        await ctx.tick().repeat(3000)
 
     async def judge(self, ctx: Any) -> None:
         while True:
@@ -183,7 +183,7 @@ def made(rng: random.Random, count: int) -> list[Frame]:
 
 @pytest.mark.parametrize(("pause", "stall"), [(0.0, 0.0), (0.3, 0.0), (0.3, 0.25), (0.75, 0.6)])
 def test_forwarded_frames_leave_whole_and_in_order(pause: float, stall: float) -> None:
-    frames = made(random.Random(7), 300)
+    frames = made(random.Random(7), 160)
     bench = Bench(FrameBuffer(words=1024, frames=128), frames, 11, pause, stall)
     bench.run()
     assert bench.overruns == 0
@@ -198,7 +198,7 @@ def test_forwarded_frames_leave_whole_and_in_order(pause: float, stall: float) -
         assert frame.forward or frame.early
     assert not any(frame.forward for frame in owed)
     early_bad = sum(error for _, error in bench.out)
-    assert early_bad > 3, "some bad frames were caught leaving"
+    assert early_bad > 2, "some bad frames were caught leaving"
     assert early_bad < sum(frame.bad for frame in frames), "the others vanished"
 
 
