@@ -83,7 +83,7 @@ class Reception:
             return []
         if isinstance(message, Malformed):
             return self._drop(message.reason, event, message.detail)
-        group = self._group_for(event.destination, event.destination)
+        group = next((g for g in self._groups.values() if _at_home(g, event.destination)), None)
         if group is None:
             return self._drop(Reason.UNEXPECTED, event, "no group has this home prefix")
         return group.discovery(message, event.source, now)
@@ -144,22 +144,17 @@ class Reception:
         """Binding Updates go to their group's home agent; nothing else is expected here."""
         if not isinstance(message, BindingUpdate):
             return self._drop(Reason.UNEXPECTED, event, type(message).__name__)
-        group = self._group_for(event.destination, event.source)
+        group = self._home_agent_at(event.destination, event.source)
         if group is None:
             return self._drop(Reason.UNEXPECTED, event, "not to a home agent address")
         return group.binding_update(message, event, now)
 
-    def _group_for(self, destination: bytes, home_address: bytes) -> Group | None:
-        """The group whose home agent has an address; of several, the one with the home prefix."""
-        found: Group | None = None
-        for group in self._groups.values():
-            at_home = any(p.contains(home_address) for p in group.config.home_prefixes)
-            if destination == group.home_agent.address or destination == home_address:
-                if at_home:
-                    return group
-                if destination != home_address:
-                    found = found or group
-        return found
+    def _home_agent_at(self, address: bytes, home_address: bytes) -> Group | None:
+        """The group whose home agent has an address; of several (hard mode), the one with the home
+        prefix, else the first: it says that the prefix is not served."""
+        there = [g for g in self._groups.values() if g.home_agent.address == address]
+        found = next((g for g in there if _at_home(g, home_address)), None)
+        return found or (there[0] if there else None)
 
     def _malformed(self, event: PacketReceived, fault: Malformed, now: int) -> list[Effect]:
         """Rules 1 to 7. RFC 6275 §9.2 has answers to some, "only after a right checksum, never for
@@ -197,3 +192,8 @@ class Reception:
             return [Dropped(reason, event.source, None, detail)]
         group.counters[reason] += 1
         return [Dropped(reason, event.source, group.config.group, detail)]
+
+
+def _at_home(group: Group, address: bytes) -> bool:
+    """Whether an address lies in one of a group's home prefixes."""
+    return any(prefix.contains(address) for prefix in group.config.home_prefixes)
