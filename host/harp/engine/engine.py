@@ -62,8 +62,12 @@ class Engine:
         """By Group ID; for status, and for tests to look inside."""
         self.reception = Reception(self.groups, codec)
         self._stopped = False
-        self.deadline: int | None = None
+
+    @property
+    def deadline(self) -> int | None:
         """When to call `expire` next, µs; None: not before something arrives."""
+        times = [group.deadline for group in self.groups.values() if group.deadline is not None]
+        return min(times, default=None)
 
     def restore(self, group: int, records: Iterable[bytes]) -> None:
         """Takes what the journal kept of a group, oldest record first; before `start`."""
@@ -74,7 +78,6 @@ class Engine:
         effects: list[Effect] = []
         for group in self.groups.values():
             effects += group.start(now)
-        self._find_deadline()
         return effects
 
     def receive(self, event: Event, now: int) -> list[Effect]:
@@ -83,22 +86,14 @@ class Engine:
             return []
         effects = self._give(event, now)
         self._stopped = isinstance(event, StopRequested)
-        self._find_deadline()
         return effects
 
     def expire(self, now: int) -> list[Effect]:
         """All that is due at `now`; deliver waiting packets first."""
-        if self.deadline is None or now < self.deadline:
-            return []
         effects: list[Effect] = []
         for group in self.groups.values():
             effects += group.expire(now)
-        self._find_deadline()
         return effects
-
-    def _find_deadline(self) -> None:
-        times = [group.deadline for group in self.groups.values() if group.deadline is not None]
-        self.deadline = min(times, default=None)
 
     def _give(self, event: Event, now: int) -> list[Effect]:
         """To whom it may concern; an event about a group that is not here is dropped silently: the

@@ -111,8 +111,10 @@ class Group:
         self.config = config
         self.counters: Counter[str] = Counter()
         """Drops by reason name, and what else is counted by name."""
-        self.deadline: int | None = None
-        """When `expire` is due, µs."""
+        self._deadline: int | None = None
+        self._deadline_known = True
+        self._settled_us = 0
+        """`now` of the last time that everything was settled."""
         home = config.home_agent
         self.store = BindingStore(
             refresh_margin_us=home.refresh_margin_s * US_PER_S,
@@ -148,6 +150,20 @@ class Group:
     def role(self) -> Role:
         """The role now."""
         return self.roles.role
+
+    @property
+    def deadline(self) -> int | None:
+        """When `expire` is due, µs; not before the last settling: what a part finds overdue was
+        not late until it said so. Found when asked for, once a batch of packets, not a packet."""
+        if not self._deadline_known:
+            first = self.hellos.deadline
+            for part in self._parts():
+                due = part.deadline
+                if due is not None and (first is None or due < first):
+                    first = due
+            self._deadline = None if first is None else max(first, self._settled_us)
+            self._deadline_known = True
+        return self._deadline
 
     # Start and end
 
@@ -187,7 +203,7 @@ class Group:
         before: it would tell of a planned switch, and the others would wait."""
         effects = self._route(self.roles.hear(Happening.STOP, now), now)
         effects += self.hellos.goodbye(now)
-        self.deadline = None
+        self._deadline, self._deadline_known = None, True
         return effects
 
     # HARP messages that passed harp.md §3 rules 1 to 12, HELLO replay apart
@@ -352,11 +368,13 @@ class Group:
         effects = self._settle(effects, now, routed=True)
         if self.hellos.deadline is not None and self.hellos.deadline <= now:
             effects += self.hellos.expire(now)
-            self._find_deadline(now)
+            self._deadline_known = False
         return effects
 
     def _wake(self, now: int) -> list[Effect]:
         """Finds out whether the process stood still (harp.md §5, Pause)."""
+        if now - self._settled_us <= self.config.hello_interval_us:
+            return []  # no deadline lies before the last settling
         late_us = 0 if self.deadline is None else now - self.deadline
         if late_us <= self.config.hello_interval_us:
             return []
@@ -392,7 +410,7 @@ class Group:
         if self._news:
             self._news = False
             out += self.hellos.say(HelloKind.PLAIN, now)
-        self._find_deadline(now)
+        self._settled_us, self._deadline_known = now, False
         return out
 
     def _follow(self, out: list[Effect], now: int) -> bool:
@@ -411,15 +429,6 @@ class Group:
     def _parts(self) -> tuple[Part, ...]:
         """Those that may have something to wait for in this role."""
         return self._always if self.roles.role in _PASSIVE else self._all
-
-    def _find_deadline(self, now: int) -> None:
-        """Not before `now`: what a part finds overdue was not late until it said so."""
-        first = self.hellos.deadline
-        for part in self._parts():
-            due = part.deadline
-            if due is not None and (first is None or due < first):
-                first = due
-        self.deadline = None if first is None else max(first, now)
 
     def _route(self, effects: list[Effect], now: int) -> list[Effect]:
         """Takes what is meant for other parts to them, in order; returns the rest."""
