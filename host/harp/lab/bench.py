@@ -13,6 +13,9 @@ from rich.table import Table
 
 PARTS = {
     "wire": "harp.lab.bench_wire:bench_wire",
+    "engine": "harp.lab.bench_group:bench_group",
+    "store": "harp.lab.bench_store:bench_store",
+    "sync": "harp.lab.bench_sync:bench_sync",
 }
 """Part → function that measures it and returns its figures by name, units in the names."""
 

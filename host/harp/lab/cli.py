@@ -10,6 +10,8 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from harp.cli.common import run
+from harp.lab.bench import bench
 from harp.lab.virtual.generate import generate
 from harp.lab.virtual.scenario import Scenario, seconds
 from harp.lab.virtual.shrink import shrink
@@ -20,12 +22,17 @@ SHRUNK = 3
 """Failing scenarios that a sweep shrinks and shows."""
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-def main() -> None:
+@click.group(
+    name="harp-lab",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Example: harp-lab bench --part wire --json",
+)
+@click.version_option(package_name="harp-offload")
+def harp_lab() -> None:
     """Laboratory of HARP Offload: scenarios, sweeps, benchmarks."""
 
 
-@main.command("sweep", epilog="Example: harp-lab sweep --scenarios 3000 --seed 1 --jobs 2 --json")
+@harp_lab.command("sweep", epilog="Example: harp-lab sweep --scenarios 3000 --seed 1 --jobs 2 --json")
 @click.option("--scenarios", type=click.IntRange(1), default=1000, show_default=True, metavar="N")
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, metavar="S")
 @click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, metavar="J")
@@ -111,6 +118,14 @@ def _show(tally: Tally, errors: Console) -> None:
     for failure in tally.failures[:SHRUNK]:
         errors.out(f"\n# seed {failure.seed}: {failure.invariant}: {failure.text}")
         errors.out(str(shrink(generate(failure.seed))))
+
+
+harp_lab.add_command(bench)
+
+
+def main() -> None:
+    """Entry point."""
+    run(harp_lab)
 
 
 if __name__ == "__main__":
