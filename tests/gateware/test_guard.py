@@ -117,6 +117,10 @@ def test_a_kick_renews_and_nothing_is_enforced_without_the_filter() -> None:
         await ctx.tick().repeat(2)
         assert ctx.get(dut.plain) and ctx.get(dut.run)
         assert not bench.events
+        ctx.set(dut.lease_ms, 0)
+        await bench.pulse(ctx, dut.kick)
+        assert not ctx.get(dut.lease)
+        assert bench.events == {(EventCode.LEASE_LOST, 0): 1}
 
     Bench().run(script)
 
