@@ -202,3 +202,13 @@ def test_expire_before_the_deadline_does_nothing() -> None:
     net = Net(1)
     assert net.engine(0).expire(0) == []
     assert net.group(0).expire(0) == []
+
+
+def test_a_time_in_which_nothing_was_due_is_no_pause() -> None:
+    net = Net(1)
+    net.run(4 * S)
+    net.tell(0, ev.LinkChanged("eth0", up=False))
+    net.run(3 * S)  # the last announcements of its address
+    net.run(50 * S)
+    assert not of(Log, net.tell(0, ev.LinkChanged("eth0", up=True)))
+    assert net.roles == [Role.ACTIVE]
