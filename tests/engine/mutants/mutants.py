@@ -1,0 +1,297 @@
+"""The mutants: each is the engine with one line wrong, and the scenario that catches it.
+
+A mutant is one replacement in one module. `scenario` is the seed of `harp-lab sweep`, or the script
+in `tests/engine/virtual/scripts`, that catches it, `invariant` the one that is violated there;
+`judge.py` finds both anew when the engine changed.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Mutant(NamedTuple):
+    """One wrong line."""
+
+    name: str
+    """What is wrong."""
+    module: str
+    """Of `harp.engine`."""
+    old: str
+    """Stands there exactly once."""
+    new: str
+    """Stands there instead."""
+    scenario: int | str
+    """Seed, or name of the script, that catches it."""
+    invariant: str
+    """Violated there."""
+
+
+MUTANTS: tuple[Mutant, ...] = (
+    # Detection (harp.md §3, §4)
+    Mutant(
+        "hello_replay_inverted",
+        "detection",
+        "return last != 0 and not newer16(hello.sequence, last)",
+        "return last != 0 and newer16(hello.sequence, last)",
+        "all_power_lost",
+        "takes_its_turn",
+    ),
+    Mutant(
+        "silent_peer_never_down",
+        "detection",
+        "        link.deadline = start + silence_us\n",
+        "        link.deadline = start + 1000 * silence_us\n",
+        "crash_and_return",
+        "some_active",
+    ),
+    Mutant(
+        "goodbye_not_heard",
+        "detection",
+        "        if not hello.lifetime_s:\n            return self._leave(peer, now)\n"
+        "        retimed",
+        "        retimed",
+        "quorum_goodbyes",
+        "quorum_kept",
+    ),
+    Mutant(
+        "late_active_not_heard",
+        "detection",
+        "        flags = peer.flags & ~FLAG_A | hello.flags & FLAG_A\n",
+        "        flags = peer.flags & ~FLAG_A\n",
+        "signed_clock_step",
+        "one_active",
+    ),
+    Mutant(
+        "hello_every_tenth_of_interval",
+        "hellos",
+        "due = now + interval_us - ",
+        "due = now + interval_us // 10 - 0 * ",
+        "all_power_lost",
+        "rates_kept",
+    ),
+    # Roles (harp.md §5)
+    Mutant(
+        "rank_skipped",
+        "role_base",
+        "wait_us = self.rank * self.config.skew_us",
+        "wait_us = 0",
+        "back_before_missed",
+        "takes_its_turn",
+    ),
+    Mutant(
+        "rank_inverted",
+        "role_base",
+        "(peer.synchronised, *peer.strength) > mine",
+        "(peer.synchronised, *peer.strength) < mine",
+        13,
+        "takes_its_turn",
+    ),
+    Mutant(
+        "hold_ignored",
+        "role_base",
+        "if self.held or self.is_fenced or",
+        "if self.is_fenced or",
+        "planned_switches",
+        "none_held_active",
+    ),
+    Mutant(
+        "witness_takes_over",
+        "role_base",
+        "or self.config.me.witness or not self.quorum",
+        "or not self.quorum",
+        31,
+        "none_held_active",
+    ),
+    Mutant(
+        "quorum_of_one_less",
+        "role_base",
+        "self.peers.count_agreeing(self.settings_hash) + 1 >= wanted",
+        "self.peers.count_agreeing(self.settings_hash) + 2 >= wanted",
+        "quorum_minority",
+        "quorum_kept",
+    ),
+    Mutant(
+        "quorum_loss_ignored_by_active",
+        "role_serving",
+        "        if not self.quorum:\n",
+        "        if self.held:\n",
+        "quorum_minority",
+        "quorum_kept",
+    ),
+    Mutant(
+        "no_active_never_noticed",
+        "role_base",
+        "            self.timers.set(Timer.NO_ACTIVE, max(now, since + self.peers.silence_us))\n",
+        "            del since\n",
+        "quorum_all_apart",
+        "some_active",
+    ),
+    Mutant(
+        "each_of_two_actives_is_the_stronger",
+        "role_base",
+        "        return self.preference, self.config.identity\n",
+        "        return self.preference + 1, self.config.identity\n",
+        "split_and_heal",
+        "rates_kept",
+    ),
+    Mutant(
+        "order_never_answered",
+        "role_base",
+        "return [self._answer(order, refusals)] if order else []",
+        "return []",
+        "hard_switch",
+        "commands_answered",
+    ),
+    Mutant(
+        "claim_never_given_up",
+        "role_base",
+        "        self.timers.set(Timer.SWITCH_OVER, now + self.config.reliability_timeout_us)\n",
+        "",
+        "claim_not_heard",
+        "passing_states_pass",
+    ),
+    Mutant(
+        "resigning_for_ever",
+        "role_serving",
+        "        self.timers.set(Timer.DRAIN, now + self.config.switch_drain_us)\n",
+        "",
+        "switch_with_a_mute_standby",
+        "passing_states_pass",
+    ),
+    # Terms and reconcile (harp.md §5)
+    Mutant(
+        "term_not_raised",
+        "sync",
+        "self._term_known += 1",
+        "self._term_known += 0",
+        "all_power_lost",
+        "converged",
+    ),
+    Mutant(
+        "base_forgotten_in_new_term",
+        "sync",
+        "            effects = self._begin_term(self.base, now)\n",
+        "            effects = self._begin_term(self.position, now)\n",
+        "one_way_deaf",
+        "promise_not_lost",
+    ),
+    Mutant(
+        "ahead_inverted",
+        "reconcile",
+        "if position <= self._taken.get(peer, self.base):",
+        "if position > self._taken.get(peer, self.base):",
+        4,
+        "promise_not_lost",
+    ),
+    Mutant(
+        "nobody_is_ahead",
+        "reconcile",
+        "if position <= self._taken.get(peer, self.base):",
+        "if position:",
+        4,
+        "promise_not_lost",
+    ),
+    Mutant(
+        "full_sync_before_state_was_taken",
+        "leader",
+        "        if self.reconcile.running or blocked:\n",
+        "        if self.reconcile.running and not blocked:\n",
+        4,
+        "promise_not_lost",
+    ),
+    Mutant(
+        "merge_takes_older_binding_update",
+        "merge",
+        "if newer16(theirs.sequence, ours.sequence):",
+        "if newer16(ours.sequence, theirs.sequence):",
+        "one_way_deaf",
+        "promise_not_lost",
+    ),
+    Mutant(
+        "merge_keeps_unchanged_over_changed",
+        "merge",
+        "return Winner.OURS if ours_changed else Winner.THEIRS",
+        "return Winner.THEIRS if ours_changed else Winner.OURS",
+        "ahead_by_moves",
+        "promise_not_lost",
+    ),
+    # The log (harp.md §6)
+    Mutant(
+        "applied_out_of_order",
+        "replica",
+        "while packed := self._held.pop(self.running.position + 1, None):",
+        "while packed := self._held.pop(max(self._held, default=0), None):",
+        "rough_links",
+        "acknowledged_after_standby",
+    ),
+    Mutant(
+        "acknowledged_before_applied",
+        "replica",
+        "return acknowledgement(self._config, peer, message, options=(self.running,))",
+        "return acknowledgement(self._config, peer, message, options=message.options[:1])",
+        "rough_links",
+        "acknowledged_after_standby",
+    ),
+    Mutant(
+        "repeated_for_ever",
+        "log",
+        "            if now - lane.since >= self._timeout_us:\n",
+        "            if now < lane.since:\n",
+        "signed_clock_step",
+        "requests_end",
+    ),
+    Mutant(
+        "log_forgets_a_change",
+        "log",
+        "        self._batch += changes\n",
+        "        self._batch += changes if len(self._messages) % 3 else []\n",
+        "ahead_by_moves",
+        "digests_agree",
+    ),
+    # Durability (harp.md §6)
+    Mutant(
+        "success_before_acknowledgement",
+        "durability",
+        "            wait.standby, wait.protected = False, True\n",
+        "            wait.standby, wait.protected = False, True\n        for wait in self._waits:\n"
+        "            wait.standby, wait.protected = False, True\n",
+        2,
+        "acknowledged_after_standby",
+    ),
+    Mutant(
+        "unprotected_not_counted",
+        "durability",
+        "        self.unprotected += not wait.protected\n",
+        "",
+        "one_way_deaf",
+        "acknowledged_after_standby",
+    ),
+    Mutant(
+        "durability_timeout_missing",
+        "durability",
+        "            if wait.due > now:\n",
+        "            if wait.due:\n",
+        "one_way_deaf",
+        "updates_answered",
+    ),
+    # Full sync and digests (harp.md §6)
+    Mutant(
+        "digests_always_equal",
+        "digests",
+        "        if own == digest:\n",
+        "        if own.count >= 0:\n",
+        9,
+        "digests_agree",
+    ),
+    Mutant(
+        "no_tombstone",
+        "table",
+        "        self._write_tombstone(slot, record, position, expires)\n\n    def _write_live",
+        "        del expires\n        self._remove(slot)\n\n    def _write_live",
+        "ahead_by_moves",
+        "deletion_stays",
+    ),
+    # Home agent (harp.md §10)
+    # Protection (harp.md §7)
+)
