@@ -7,13 +7,13 @@ STAMP := $(VENV)/.installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint verify verify-long bench sim generated lock clean
+.PHONY: help setup demo test lint verify bench generated lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 $(STAMP): $(LOCK) pyproject.toml
-	@PYTHON=$(PYTHON) .ci/make-venv $(VENV) $(LOCK)
+	@PYTHON="$(PYTHON)" .ci/make-venv $(VENV) $(LOCK)
 
 setup: $(STAMP) ## .venv from the lock, system packages through apt
 	@.ci/system-packages
