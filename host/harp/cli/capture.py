@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,15 +45,15 @@ class Captured:
 class _WholeReads:
     """A file in which a read that ends early is an error: dpkt would hand out the stump."""
 
-    def __init__(self, file: io.BufferedReader) -> None:
-        self._file = file
+    def __init__(self, read: Callable[[int], bytes]) -> None:
+        self._read = read
         self.ended = False
         """The last read found less than it wanted."""
 
     def read(self, size: int) -> bytes:
         if not 0 <= size <= _MAX_BLOCK_OCTETS:
             raise BadCapture(f"says that a packet or block has {size} octets")
-        data = self._file.read(size)
+        data = self._read(size)
         self.ended = len(data) < size
         if data and self.ended:
             raise BadCapture(_STUMP)
@@ -69,7 +69,7 @@ def read_capture(path: Path) -> Iterator[Captured]:
     raw = io.FileIO(0, closefd=False) if path == STANDARD_INPUT else io.FileIO(str(path))
     with io.BufferedReader(raw) as file:
         kind = dpkt.pcapng if file.peek(1)[:1] == _PCAPNG_FIRST else dpkt.pcap
-        whole = _WholeReads(file)
+        whole = _WholeReads(file.read)
         try:
             reader = kind.Reader(whole)
             link = reader.datalink()
