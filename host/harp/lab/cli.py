@@ -32,7 +32,9 @@ def harp_lab() -> None:
     """Laboratory of HARP Offload: scenarios, sweeps, benchmarks."""
 
 
-@harp_lab.command("sweep", epilog="Example: harp-lab sweep --scenarios 3000 --seed 1 --jobs 2 --json")
+@harp_lab.command(
+    "sweep", epilog="Example: harp-lab sweep --scenarios 3000 --seed 1 --jobs 2 --json"
+)
 @click.option("--scenarios", type=click.IntRange(1), default=1000, show_default=True, metavar="N")
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, metavar="S")
 @click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, metavar="J")
@@ -86,12 +88,16 @@ def _sweep(scenarios: int, seed: int, jobs: int, dask: str | None, errors: Conso
         MofNCompleteColumn(),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=errors, transient=not errors.is_terminal) as bar:
+    with Progress(*columns, console=errors, disable=not errors.is_terminal) as bar:
         task = bar.add_task("scenarios", total=scenarios)
+        tenths: list[int] = []
 
         def told(tally: Tally) -> None:
             found = len(tally.failures)
             bar.update(task, completed=tally.scenarios, description=f"{found} violations")
+            if not errors.is_terminal and tally.scenarios * 10 // scenarios > len(tenths):
+                tenths.append(tally.scenarios)
+                errors.out(f"{tally.scenarios} of {scenarios} scenarios, {found} violations")
 
         try:
             return sweep(scenarios, seed, jobs, dask, told)
