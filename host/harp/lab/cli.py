@@ -12,8 +12,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from harp.cli.common import run
 from harp.lab.bench import bench
+from harp.lab.virtual.faults import FAULTS
 from harp.lab.virtual.generate import generate
 from harp.lab.virtual.scenario import Scenario, seconds
+from harp.lab.virtual.settings import SETTINGS
 from harp.lab.virtual.shrink import shrink
 from harp.lab.virtual.sweep import Tally, sweep
 from harp.lab.virtual.world import World
@@ -46,6 +48,14 @@ def harp_lab() -> None:
     help="Run this one scenario (`-`: none) and tell what happens in it.",
 )
 @click.option("--shrink/--no-shrink", "do_shrink", default=True, help="Shorten what fails.")
+@click.option(
+    "--words",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=lambda context, _, wanted: _tell_words(context) if wanted else None,
+    help="List the steps and settings that a scenario may use.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object as the last line.")
 def sweep_command(
     scenarios: int,
@@ -79,6 +89,17 @@ def sweep_command(
             f"{len(tally.failures)} violations; takeover ms: {times or 'none'}"
         )
     sys.exit(1 if tally.failures else 0)
+
+
+def _tell_words(context: click.Context) -> None:
+    """The vocabulary of scenarios, from the tables that run them."""
+    click.echo("Steps: TIME VERB ARGUMENTS [for TIME], times in seconds")
+    for verb, fault in FAULTS.items():
+        click.echo(f"  {verb} {fault.usage}")
+    click.echo("Settings: set NAME VALUE")
+    for name, setting in SETTINGS.items():
+        click.echo(f"  {name} {setting.default}: {setting.doc}")
+    context.exit()
 
 
 def _sweep(scenarios: int, seed: int, jobs: int, dask: str | None, errors: Console) -> Tally:

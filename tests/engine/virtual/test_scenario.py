@@ -112,6 +112,7 @@ def test_step_without_verb_is_refused() -> None:
     ("arguments", "status", "said"),
     [
         (["--help"], 0, "Example"),
+        (["--words"], 0, "crash MEMBER memory|blank"),
         (["--scenarios", "none"], 2, "none"),
         (["--replay", "{bad}"], 2, "line 1"),
     ],
