@@ -45,7 +45,7 @@ def harp_lab() -> None:
     "--replay",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="Run this one scenario (`-`: none) and tell what happens in it.",
+    help="Run this one scenario and tell what happens in it.",
 )
 @click.option("--shrink/--no-shrink", "do_shrink", default=True, help="Shorten what fails.")
 @click.option(
