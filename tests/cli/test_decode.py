@@ -13,6 +13,8 @@ import pytest
 
 from harp.lab.conversation import HA_A, KEY, KEY_SPI, write_capture
 from harp.tables.codepoints import CodePoints
+from harp.tables.harp_types import HarpType
+from harp.wire import messages as msg
 from harp.wire.codec import DEFAULT_CODEC, Codec
 
 ROOT = Path(__file__).parents[2]
@@ -67,6 +69,15 @@ def test_for_people() -> None:
     assert result.stdout == (
         "HA-HELLO  group 7  seq 1  flags AVS  preference 200  lifetime 3 s  interval 1000 ms\n"
     )
+
+
+def test_options_of_a_binding_for_people() -> None:
+    binding = msg.BindingCache(HA_A, HA_A, 0xC000, 5, 600)
+    options = (msg.SyncPosition(1, 2), binding, msg.UnknownOption(99, b"?"))
+    log = msg.Harp(HarpType.SS_REP, 7, 3, options=options)
+    octets = DEFAULT_CODEC.build(HA_A, MULTICAST, log).hex()
+    shown = harpctl("decode", *ADDRESSES, octets).stdout.splitlines()[-1]
+    assert shown.endswith("seq 5  lifetime 600 s  prefixes -  unknown 99 3f")
 
 
 def test_wrong_key_is_auth() -> None:

@@ -156,7 +156,7 @@ def test_an_answer_shows_its_bindings() -> None:
     prefix = "2001:db8:100::/48"
     assert described["bindings"] == [
         SHOWN | {"prefixes": [prefix, prefix], "bid": 3},
-        SHOWN | {"aaa": "61"},
+        SHOWN | {"aaa": "61", "other_options": [{"unknown": [99, ""]}]},
         SHOWN,
     ]
     # tests/vectors/README.md: `options` lists all "without ... (in SS-REP) binding options"
@@ -166,6 +166,15 @@ def test_an_answer_shows_its_bindings() -> None:
         "timestamp",
         "authentication",
     ]
+
+
+def test_no_option_of_a_binding_is_lost() -> None:
+    """The keys of a binding hold one vendor option, the last; the others stand beside them."""
+    vendors = tuple(msg.Vendor(10415, kind, b"") for kind in (1, 2, 3))
+    message = msg.Harp(HarpType.SS_REP, 1, 1, options=(POSITION, BINDING, *vendors))
+    (shown,) = describe(message)["bindings"]
+    assert shown["vendor"] == [10415, 3, ""]
+    assert shown["other_options"] == [{"vendor": [10415, 1, ""]}, {"vendor": [10415, 2, ""]}]
 
 
 @some.RUN

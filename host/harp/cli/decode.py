@@ -195,7 +195,8 @@ def _is_void(name: str, message: str) -> bool:
 
 
 def _item(item: Record) -> str:
-    return "  ".join(_field(name, value) for name, value in item.items())
+    words = [_field(name, value) for name, value in item.items() if name != "other_options"]
+    return "  ".join([*words, *map(_item, item.get("other_options", ()))])
 
 
 def _field(name: str, value: object) -> str:

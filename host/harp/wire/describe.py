@@ -105,10 +105,19 @@ def _binding(binding: msg.BindingCache, own: msg.Options) -> Json:
         "lifetime_s": binding.lifetime_s,
         "prefixes": [_prefix(one) for one in own if isinstance(one, msg.MobileNetworkPrefix)],
     }
+    other: list[Json] = []
     for option in own:
-        if isinstance(option, msg.BindingIdentifier | msg.Aaa | msg.Vendor):
-            described |= _option(option) or {}
-    return described
+        if isinstance(option, msg.MobileNetworkPrefix):
+            continue
+        one = _option(option) or _other_option(option)
+        if isinstance(option, msg.UnknownOption):
+            other.append(one)
+            continue
+        # The keys have room for one of a kind: the last.
+        if one.keys() <= described.keys():
+            other.append({name: described[name] for name in one})
+        described |= one
+    return described | ({"other_options": other} if other else {})
 
 
 def _options(options: msg.Options, never_listed: frozenset[type] = frozenset()) -> Json:
