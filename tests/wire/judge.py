@@ -31,7 +31,7 @@ EXACT_LENGTH = {
 """Option type → its only right length."""
 
 SHORTEST = {5: 0, 7: 1, 8: 1, 9: 5, 19: 5, 35: 4, 243: 0}
-"""Option type → shortest length where it may vary: RFC 6275 §6.2.7, RFC 5568 §6.4.3, RFC 4283 §3,
+"""Option type → shortest length where it may vary: RFC 6275 §6.2.7, RFC 5568 §6.4.4, RFC 4283 §3,
 RFC 4285 §5, RFC 5094 §3, RFC 5648 §4.3, harp.md §2.3."""
 
 BINDING, POSITION, DIGEST, ADDRESS, PREFIX, VENDOR, AUTH, BID = 241, 245, 244, 34, 6, 19, 9, 35

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from ipaddress import IPv6Address
 
-from harp.tables.mh import RFC_MH_TYPES
+from harp.tables.mh import HARP_MH, RFC_MH_TYPES
 from harp.tables.options import RFC_OPTIONS
 
 _MULTICAST_GROUP = IPv6Address("ff02::114")
@@ -23,7 +23,7 @@ class CodePoints:
     """Every TBD number of the draft. Raises ValueError, naming the field, on a value that cannot
     work: out of range, that of a message or option known here, or used twice."""
 
-    mh_type_harp: int = 11
+    mh_type_harp: int = HARP_MH.type
     """MH Type of all HARP messages; 11 is "Experimental Mobility Header" (RFC 5096)."""
     option_binding_cache: int = 241
     """Binding Cache Information option (harp.md §2.2)."""

@@ -1,7 +1,7 @@
 """Where each field of a HARP message and of a mobility option lies, and how people read it.
 
 Ref: harp.md §2.1 (fixed part), §2.2, §2.3 (own options); RFC 6275 §6.2; RFC 3963 §4.3;
-     RFC 4283 §3; RFC 4285 §5, §6; RFC 5094 §3; RFC 5568 §6.4; RFC 5648 §4.3; RFC 5847 §4.1
+     RFC 4283 §3; RFC 4285 §5, §6; RFC 5094 §3; RFC 5568 §6.4; RFC 5648 §4.3; RFC 5847 §3.4
 
 The codec takes the octets from here; the dissector also labels and display filters.
 """

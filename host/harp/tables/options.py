@@ -1,7 +1,7 @@
 """Mobility options: numbers, lengths, alignment.
 
 Ref: RFC 6275 §6.2; RFC 3963 §4.3; RFC 4283 §3; RFC 4285 §5, §6; RFC 5094 §3; RFC 5568 §6.4;
-     RFC 5648 §4.3; RFC 5847 §4.1; harp.md §2 (alignment), §2.2, §2.3 (own options)
+     RFC 5648 §4.3; RFC 5847 §3.4; harp.md §2 (alignment), §2.2, §2.3 (own options)
 """
 
 from __future__ import annotations
@@ -74,12 +74,12 @@ ALTERNATE_CARE_OF = _rfc("Alternate Care-of Address", 3, (16,), (8, 6), "RFC 627
 NONCE_INDICES = _rfc("Nonce Indices", 4, (4,), (2, 0), "RFC 6275 §6.2.6")
 BINDING_AUTH_DATA = _rfc("Binding Authorization Data", 5, range(256), (8, 2), "RFC 6275 §6.2.7")
 MOBILE_NETWORK_PREFIX = _rfc("Mobile Network Prefix", 6, (18,), (8, 4), "RFC 3963 §4.3", True)
-LINK_LAYER_ADDRESS = _rfc("Link-Layer Address", 7, range(1, 256), (1, 0), "RFC 5568 §6.4.3")
+LINK_LAYER_ADDRESS = _rfc("Link-Layer Address", 7, range(1, 256), (1, 0), "RFC 5568 §6.4.4")
 MN_IDENTIFIER = _rfc("Mobile Node Identifier", 8, range(1, 256), (1, 0), "RFC 4283 §3")
 AUTHENTICATION = _rfc("Mobility Message Authentication", 9, range(5, 256), (4, 1), "RFC 4285 §5")
 REPLAY_PROTECTION = _rfc("Replay Protection", 10, (8,), (8, 2), "RFC 4285 §6")
 VENDOR = _rfc("Vendor Specific", 19, range(5, 256), (2, 0), "RFC 5094 §3", True)
-RESTART_COUNTER = _rfc("Restart Counter", 28, (4,), (4, 2), "RFC 5847 §4.1")
+RESTART_COUNTER = _rfc("Restart Counter", 28, (4,), (4, 2), "RFC 5847 §3.4")
 IP_ADDRESS = _rfc("IP Address", 34, (18,), (8, 4), "RFC 5568 §6.4.2")
 BINDING_IDENTIFIER = _rfc(
     "Binding Identifier", 35, (4, 8, 20), (2, 0), "RFC 5648 §4.3", of_binding=True

@@ -1,7 +1,7 @@
 """Messages and mobility options as frozen dataclasses.
 
 Ref: RFC 6275 §6.1, §6.2, §6.5, §6.6; RFC 3963 §4; RFC 4283 §3; RFC 4285 §5, §6; RFC 5094 §3;
-     RFC 5142 §4.1; RFC 5568 §6.4; RFC 5648 §4.3; RFC 5847 §3, §4.1; harp.md §2
+     RFC 5142 §4.1; RFC 5568 §6.4; RFC 5648 §4.3; RFC 5847 §3; harp.md §2
 
 Addresses are 16 octets (`bytes`) in network order: they compare as harp.md §1 wants ("numerically
 higher") and cost nothing to take from a packet; people see them only at the edge. Lifetimes are
@@ -79,7 +79,7 @@ class MobileNetworkPrefix:
 
 @dataclass(frozen=True, slots=True)
 class LinkLayerAddress:
-    """Mobility Header Link-Layer Address (RFC 5568 §6.4.3)."""
+    """Mobility Header Link-Layer Address (RFC 5568 §6.4.4)."""
 
     code: int
     address: bytes
@@ -121,7 +121,7 @@ class Vendor:
 
 @dataclass(frozen=True, slots=True)
 class RestartCounter:
-    """Restart Counter (RFC 5847 §4.1); in a HELLO our extension (harp.md §4)."""
+    """Restart Counter (RFC 5847 §3.4); in a HELLO our extension (harp.md §4)."""
 
     value: int
 
