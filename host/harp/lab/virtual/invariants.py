@@ -471,7 +471,7 @@ class Invariants(Watcher):
                     self._fail(*wrong)
             elif isinstance(effect, fx.PartEffect):
                 self._fail("parts_stay_inside", f"{node.name} returned {effect}")
-        if member.role is Role.STANDBY and node.probe is not None:
+        if member.role in (Role.STANDBY, Role.DRAINING) and node.probe is not None:
             member.was_synchronised = node.probe.synchronised
         if self._answers:
             self._promise(node)

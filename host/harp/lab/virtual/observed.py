@@ -77,7 +77,7 @@ class Member:
     updates: dict[bytes, tuple[int, int]] = field(default_factory=dict)
     """By home address: Sequence # and time of a Binding Update delivered and not answered."""
     was_synchronised: bool = False
-    """The S flag when it was last a standby."""
+    """The S flag when it last was one that could take over."""
     differs: tuple[SyncPosition, tuple[int, int], tuple[int, int]] | None = None
     """Position, own digest and the active's, as `digests_agree` found them last."""
     differs_since: int = NEVER
