@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from harp.engine.effects import SendPacket
-from harp.tables.mh import BaFlag, BuFlag
+from harp.tables.mh import HOP_LIMIT, NEXT_HEADER, BaFlag, BuFlag
+from harp.wire.maker import maker
 from harp.wire.messages import (
     BindingAcknowledgement,
     BindingIdentifier,
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from harp.engine.request import Grant, Refuse, Request
     from harp.wire.codec import Codec
 
+
+_make_acknowledgement = maker(BindingAcknowledgement)
+_make_packet = maker(SendPacket)
 
 # As int: arithmetic with flag members costs ten times as much.
 _KEY_MANAGEMENT = BuFlag.KEY_MANAGEMENT.value
@@ -54,8 +58,8 @@ class Acknowledger:
         # §10.3.2: omitted in a de-registration.
         if 0 < advice_s < grant.lifetime_s:
             options.append(RefreshAdvice(advice_s))
-        message = BindingAcknowledgement(
-            grant.status, request.message.sequence, grant.lifetime_s, flags
+        message = _make_acknowledgement(
+            grant.status, request.message.sequence, grant.lifetime_s, flags, ()
         )
         return self._send(request, message, options, request.replay_protection, key)
 
@@ -104,4 +108,4 @@ class Acknowledger:
                 key=key.key,
             )
         via = request.source if request.has_home_address_option else b""
-        return SendPacket(ours, home, payload, via=via, group=self._group)
+        return _make_packet(ours, home, payload, "", via, NEXT_HEADER, HOP_LIMIT, self._group)

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 
 from harp.engine.config import Durability, SyncConfig
 from harp.engine.effects import ChangesDurable
+from harp.wire.maker import maker
+
+_make_durable = maker(ChangesDurable)
 
 
 @dataclass(slots=True)
@@ -45,17 +48,14 @@ class DurabilityGate:
         """A token whose changes are in the log up to `position`. `hopeful`: a standby is up that
         may acknowledge. Told at once if there is nothing to wait for."""
         config = self._config
-        wait = _Wait(
-            token,
-            position,
-            now + config.durability_timeout_us,
-            standby=hopeful and config.durability is Durability.STANDBY,
-            journal=config.journal_sync,
-        )
-        if not (wait.standby or wait.journal):
-            return [self._tell(wait)]
+        standby = hopeful and config.durability is Durability.STANDBY
+        journal = config.journal_sync
+        if not (standby or journal):
+            return [self._tell(token, protected=False)]
+        due = now + config.durability_timeout_us
+        wait = _Wait(token, position, due, standby=standby, journal=journal)
         self._waits.append(wait)
-        if wait.journal:
+        if journal:
             self._journal[token] = wait
         return []
 
@@ -107,9 +107,9 @@ class DurabilityGate:
         while waits and not (waits[0].standby or waits[0].journal):
             wait = waits.popleft()
             self._journal.pop(wait.token, None)
-            done.append(self._tell(wait))
+            done.append(self._tell(wait.token, protected=wait.protected))
         return done
 
-    def _tell(self, wait: _Wait) -> ChangesDurable:
-        self.unprotected += not wait.protected
-        return ChangesDurable(wait.token, wait.protected)
+    def _tell(self, token: int, *, protected: bool) -> ChangesDurable:
+        self.unprotected += not protected
+        return _make_durable(token, protected)

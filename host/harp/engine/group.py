@@ -8,8 +8,8 @@ parts are drawn, and a HELLO that would say something new is sent.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, Protocol
 
 from harp.engine.announce import Announcer
 from harp.engine.checks import Refusal
@@ -30,7 +30,6 @@ from harp.engine.effects import (
     PrepareRoutes,
     Role,
     SendHarp,
-    SendPacket,
     SetServing,
     StateChanged,
     SubmitChanges,
@@ -145,6 +144,7 @@ class Group:
         self._followed: bytes | None = None
         self._news = False
         self._clock_warned: set[bytes] = set()
+        self._takers = self._takers_by_type()
 
     @property
     def role(self) -> Role:
@@ -323,7 +323,10 @@ class Group:
         found = self.home_agent.receive_binding_update(
             event.source, event.destination, event.care_of, message, event.payload, now
         )
-        return effects + self._settle(found, now)
+        effects += self._route(found, now)
+        # It changes bindings alone: no role, no S flag, nothing that a HELLO says is to settle.
+        self._settled_us, self._deadline_known = now, False
+        return effects
 
     def dad_finished(self, address: bytes, duplicate: bool, now: int) -> list[Effect]:
         """Duplicate address detection ended."""
@@ -434,34 +437,29 @@ class Group:
         """Takes what is meant for other parts to them, in order; returns the rest."""
         out: list[Effect] = []
         for effect in effects:
-            match effect:
-                case SendPacket():
-                    out.append(effect)
-                case SendHarp():
-                    out += self._send(effect, now)
-                case HelloWanted():
-                    out += self._say(effect, now)
-                case PeerUp() | PeerDown() | PeerLeft() | PeerChanged():
-                    out.append(effect)
-                    out += self._route(self._peer_event(effect, now), now)
-                case StateChanged():
-                    out.append(effect)
-                    out += self._route(self._role_changed(effect, now), now)
-                case SubmitChanges():
-                    out += self._route(self._submit(effect, now), now)
-                case ChangesDurable():
-                    answers = self.home_agent.durable(effect.token, effect.protected, now)
-                    out += self._route(answers, now)
-                case CacheChanged():
-                    out += self._cache_changed(effect)
-                case BindingMoved():
-                    out += self.draining.moved(effect.home_address)
-                case Dropped():
-                    self.counters[effect.reason] += 1
-                    out.append(effect)
-                case _:
-                    out.append(effect)
+            take = self._takers.get(type(effect))
+            if take is None:
+                out.append(effect)
+            else:
+                out += take(effect, now)
         return out
+
+    def _takers_by_type(self) -> dict[type[Effect], Callable[[Any, int], list[Effect]]]:
+        """Who takes what; each returns what is left, routed."""
+        return {
+            SendHarp: self._send,
+            HelloWanted: self._say,
+            PeerUp: self._peer_event,
+            PeerDown: self._peer_event,
+            PeerLeft: self._peer_event,
+            PeerChanged: self._peer_event,
+            StateChanged: self._role_changed,
+            SubmitChanges: self._submit,
+            ChangesDurable: self._durable,
+            CacheChanged: self._cache_changed,
+            BindingMoved: self._binding_moved,
+            Dropped: self._count,
+        }
 
     def _send(self, effect: SendHarp, now: int) -> list[Effect]:
         peer = self.peers.peers[effect.peer]
@@ -495,15 +493,25 @@ class Group:
                 effects = self.sync.peer_restarted(event.peer, now)
             case _:
                 effects = []
-        return self.roles.peer_event(event, now) + effects
+        return [event, *self._route(self.roles.peer_event(event, now) + effects, now)]
 
     def _submit(self, effect: SubmitChanges, now: int) -> list[Effect]:
         if effect.token is not None:
             for cache, _ in effect.changes:
                 self.mover.moved(cache.home_address)
-        return self.sync.submit(effect.changes, effect.token, now)
+        return self._route(self.sync.submit(effect.changes, effect.token, now), now)
 
-    def _cache_changed(self, effect: CacheChanged) -> list[Effect]:
+    def _durable(self, effect: ChangesDurable, now: int) -> list[Effect]:
+        return self.home_agent.durable(effect.token, effect.protected, now)
+
+    def _binding_moved(self, effect: BindingMoved, now: int) -> list[Effect]:
+        return self.draining.moved(effect.home_address)
+
+    def _count(self, effect: Dropped, now: int) -> list[Effect]:
+        self.counters[effect.reason] += 1
+        return [effect]
+
+    def _cache_changed(self, effect: CacheChanged, now: int) -> list[Effect]:
         keys = [key for key in effect.keys if self.draining.keeps(key)]
         effects = route_effects(self.config.group, self.store, keys)
         if effect.block:
@@ -531,7 +539,7 @@ class Group:
             if old in SERVING:
                 effects += self._end_leading(now)
             effects += self.home_agent.deactivate(now)
-        return effects
+        return [change, *self._route(effects, now)]
 
     def _begin_serving(self, now: int) -> list[Effect]:
         """Address and rule first: they do not depend on the number of bindings."""

@@ -28,16 +28,17 @@ from harp.engine.effects import (
     StartDad,
     SubmitChanges,
 )
-from harp.engine.entries import Change, Entry, Key
+from harp.engine.entries import NO_BID, Change, Entry, Key
 from harp.engine.mnauth import MnAuthenticator
 from harp.engine.refresh import refresh_request
 from harp.engine.registration import Registrar, check_form
 from harp.engine.request import Detect, Discard, Grant, Refuse, Request, make_request
-from harp.engine.routes import route_effects
+from harp.engine.routes import make_route, route_effects
 from harp.engine.store import BindingStore
 from harp.tables.mh import BaStatus, BuFlag
 from harp.tables.reasons import Reason
 from harp.wire.codec import Codec
+from harp.wire.maker import maker
 from harp.wire.mandatory import OF_BINDING
 from harp.wire.messages import (
     BindingCache,
@@ -50,6 +51,7 @@ from harp.wire.messages import (
 if TYPE_CHECKING:
     from random import Random
 
+_make_submission = maker(SubmitChanges)
 EXPIRE_BATCH = 1024
 """Bindings looked at in one `expire`: what waits in sockets comes between two batches."""
 
@@ -212,14 +214,20 @@ class HomeAgent:
         answer = self._acknowledger.acceptance(request, grant, key)
         self._pending[self._tokens] = request, answer
         self._latest[home] = self._tokens
-        effects.append(SubmitChanges(grant.changes, self._tokens))
+        effects.append(_make_submission(grant.changes, self._tokens))
         return effects
 
-    def _apply(self, changes: Iterable[Change], now: int) -> list[Effect]:
+    def _apply(self, changes: tuple[Change, ...], now: int) -> list[Effect]:
         """Into the store; the routes that follow."""
         keys: list[Key] = []
         for change in changes:
             keys += self._store.apply(change, self._stamp(), now)
+        cache, options = changes[0]
+        if len(keys) == 1 and cache.lifetime_s and not options:  # the commonest: a plain binding
+            route = make_route(
+                self._config.group, cache.home_address, NO_BID, cache.care_of_address, ()
+            )
+            return [route]
         distinct = keys if len(keys) == 1 else dict.fromkeys(keys)
         return route_effects(self._config.group, self._store, distinct)
 

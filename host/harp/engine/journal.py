@@ -18,17 +18,19 @@ from __future__ import annotations
 import struct
 import zlib
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 
 from harp.engine.columns import RECORD
 from harp.engine.entries import Entry
+from harp.engine.table import Row, pack_position, unpack_position
 from harp.wire.codec import Codec
 from harp.wire.fault import Fault
 from harp.wire.messages import SyncPosition
 
 _MAGIC = b"HJ"
 _HEAD = struct.Struct("!2sBxIH")
-_ENTRY = struct.Struct("!qHBIIH")
+_ENTRY = struct.Struct("!qHBQH")
 _STATE = struct.Struct("!IIIII")
 _RESTART = struct.Struct("!I")
 _TIMESTAMP = struct.Struct("!16sQ")
@@ -145,7 +147,16 @@ def _end_of_record(journal: bytes, at: int) -> int | None:
 
 
 def _crc(kind: int, payload: bytes) -> int:
-    return zlib.crc32(payload, zlib.crc32(struct.pack("!BxH", kind, len(payload))))
+    return zlib.crc32(payload, _head_crc(kind, len(payload)))
+
+
+@lru_cache(maxsize=64)
+def _head_crc(kind: int, octets: int) -> int:
+    return zlib.crc32(struct.pack("!BxH", kind, octets))
+
+
+def _framed(kind: int, payload: bytes) -> bytes:
+    return _HEAD.pack(_MAGIC, kind, _crc(kind, payload), len(payload)) + payload
 
 
 class JournalCodec:
@@ -161,9 +172,11 @@ class JournalCodec:
 
     def encode(self, record: Record) -> bytes:
         """The octets of one record."""
-        payload = self._payload(record)
-        kind = _KINDS[type(record)]
-        return _HEAD.pack(_MAGIC, kind, _crc(kind, payload), len(payload)) + payload
+        return _framed(_KINDS[type(record)], self._payload(record))
+
+    def encode_row(self, row: Row) -> bytes:
+        """The octets of an `EntryKept`, straight from the store: one for every Binding Update."""
+        return _framed(1, self._row_payload(row))
 
     def decode(self, octets: bytes) -> Record | None:
         """One record of `split`; None: of a kind or form that this version does not know."""
@@ -201,26 +214,27 @@ class JournalCodec:
         return _TIMESTAMP.pack(record.sender, record.timestamp)
 
     def _entry_payload(self, entry: Entry) -> bytes:
-        position = entry.position
-        payload = bytearray(
-            RECORD.pack(
-                entry.home_address, entry.care_of_address, entry.flags, entry.sequence, entry.bid
-            )
+        record = RECORD.pack(
+            entry.home_address, entry.care_of_address, entry.flags, entry.sequence, entry.bid
         )
-        payload += _ENTRY.pack(
-            entry.expires_us + self.clock_offset_us,
-            entry.longest_units,
-            entry.live,
-            position.term,
-            position.position,
-            0,
+        position = pack_position(entry.position)
+        row = Row(
+            record, entry.expires_us, entry.longest_units, entry.live, position, entry.options
         )
-        self._options.append(payload, entry.options)
+        return self._row_payload(row)
+
+    def _row_payload(self, row: Row) -> bytes:
+        record, expires_us, longest, live, position, options = row
+        fields = _ENTRY.pack(expires_us + self.clock_offset_us, longest, live, position, 0)
+        if not options:
+            return record + fields
+        payload = bytearray(record + fields)
+        self._options.append(payload, options)
         return bytes(payload)
 
     def _entry(self, payload: bytes) -> Entry:
         home, care_of, flags, sequence, bid = RECORD.unpack_from(payload)
-        expires, longest, live, term, position, _ = _ENTRY.unpack_from(payload, RECORD.size)
+        expires, longest, live, position, _ = _ENTRY.unpack_from(payload, RECORD.size)
         return Entry(
             home_address=home,
             bid=bid,
@@ -229,7 +243,7 @@ class JournalCodec:
             sequence=sequence,
             expires_us=expires - self.clock_offset_us,
             longest_units=longest,
-            position=SyncPosition(term, position),
+            position=unpack_position(position),
             live=bool(live),
             options=self._options.parse(payload, RECORD.size + _ENTRY.size),
         )

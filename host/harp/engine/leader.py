@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from harp.engine.addresses import is_unicast
-from harp.engine.batch import Packed, Packer
+from harp.engine.batch import PLAIN_OCTETS, Packed, Packer
 from harp.engine.config import UNSPECIFIED, GroupConfig
 from harp.engine.durability import DurabilityGate
 from harp.engine.effects import (
@@ -35,8 +35,10 @@ from harp.engine.stream import Answers, some_homes, whole_store
 from harp.tables.constants import US_PER_S
 from harp.tables.harp_types import HarpFlag, Status
 from harp.tables.reasons import Reason
+from harp.wire.maker import maker
 from harp.wire.messages import Harp, SyncPosition
 
+_make_position = maker(SyncPosition)
 LAST_POSITION = 0xFFFF_0000
 """harp.md §2.3: Position has 32 bits; short of the end a new term begins."""
 POLLS = 8
@@ -216,10 +218,24 @@ class Leader:
     @property
     def stamp(self) -> SyncPosition:
         """Position of the batch that is being filled."""
-        return SyncPosition(self.log.term, self.log.position + 1)
+        return _make_position(self.log.term, self.log.position + 1)
 
     def submit(self, changes: tuple[Change, ...], token: int | None, now: int) -> list[Effect]:
         """Changes applied at `stamp` go into the log; those of one home address stay together."""
+        log = self.log
+        if len(changes) == 1 and not changes[0][1] and not log.full:
+            log.add(changes, PLAIN_OCTETS)  # the commonest: one plain binding, and there is room
+            effects = self.flush(now) if log.full else []
+        else:
+            effects = self._enter_all(changes, now)
+        self._batched_at = now
+        if token is not None:
+            position = log.position + log.batched
+            gate = self._gate.add(token, position, self._hopeful(), now)
+            effects += self._gate_effects(gate, now)
+        return effects
+
+    def _enter_all(self, changes: tuple[Change, ...], now: int) -> list[Effect]:
         effects: list[Effect] = []
         stamp = self.stamp
         for _, unit in groupby(changes, key=_home_of):
@@ -228,11 +244,6 @@ class Leader:
         # The O flag spares what is of the same log message: each Binding Update has its own.
         if split or self.log.full or any(options for _, options in changes):
             effects += self.flush(now)
-        self._batched_at = now
-        if token is not None:
-            position = self.log.position + self.log.batched
-            gate = self._gate.add(token, position, self._hopeful(), now)
-            effects += self._gate_effects(gate, now)
         return effects
 
     def _enter(self, unit: list[Change], stamp: SyncPosition, now: int) -> list[Effect]:

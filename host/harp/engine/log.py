@@ -9,6 +9,7 @@ and kept, at most `log_window_messages`, so that a standby that was away resumes
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 
 from harp.engine.batch import PLAIN_OCTETS, Packed, Packer
 from harp.engine.config import GroupConfig
@@ -116,7 +117,7 @@ class ReplicatedLog:
         """Position of the oldest message kept; one more than `position` if none is."""
         return self.position - len(self._messages) + 1
 
-    def add(self, changes: list[Change], octets: int) -> bool:
+    def add(self, changes: Sequence[Change], octets: int) -> bool:
         """Puts changes into the batch; False, and nothing done, if it has no room: `flush`
         first."""
         if self._batch and octets > self._room:

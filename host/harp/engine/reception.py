@@ -60,6 +60,10 @@ class Reception:
             for address in group.peers.by_address
         }
         """Address of a member: the groups that it is in."""
+        self._agents: dict[bytes, list[Group]] = {}
+        """Home agent address: the groups whose it is; in hard mode perhaps several."""
+        for group in groups.values():
+            self._agents.setdefault(group.home_agent.address, []).append(group)
         self._wrong_group_at = 0
         self._problem_at = 0
 
@@ -152,9 +156,10 @@ class Reception:
     def _home_agent_at(self, address: bytes, home_address: bytes) -> Group | None:
         """The group whose home agent has an address; of several (hard mode), the one with the home
         prefix, else the first: it says that the prefix is not served."""
-        there = [g for g in self._groups.values() if g.home_agent.address == address]
-        found = next((g for g in there if _at_home(g, home_address)), None)
-        return found or (there[0] if there else None)
+        there = self._agents.get(address)
+        if there is None or len(there) == 1:
+            return there[0] if there else None
+        return next((group for group in there if _at_home(group, home_address)), there[0])
 
     def _malformed(self, event: PacketReceived, fault: Malformed, now: int) -> list[Effect]:
         """Rules 1 to 7. RFC 6275 §9.2 has answers to some, "only after a right checksum, never for

@@ -8,6 +8,8 @@ Decides only: nothing is changed here. Authentication is judged before (`mnauth`
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from harp.engine import multihoming, nemo
 from harp.engine.addresses import is_unicast, is_unicast_routable
 from harp.engine.config import GroupConfig
@@ -127,9 +129,11 @@ class Registrar:
         With Binding Identifiers each BID counts by itself: a mobile node's Binding Update List has
         an entry for each (RFC 5648 §4.1), and their paths reorder.
         """
-        mine = tuple(option.bid for option in request.bids) or bids
+        mine: Iterable[int] = (NO_BID,)
+        if request.bids or bids not in _PLAIN:
+            mine = {NO_BID, *(tuple(option.bid for option in request.bids) or bids)}
         newest: int | None = None
-        for bid in {NO_BID, *mine} if mine else (NO_BID,):
+        for bid in mine:
             last = self._store.last_update(request.home_address, bid)
             if last and (last.live or _was_deregistered_lately(last, now)):
                 if newest is None or newer16(last.sequence, newest):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from harp.engine.config import Prefix
 from harp.engine.effects import Effect, PrepareRoute, RemoveRoute
 from harp.engine.nemo import as_prefix
+from harp.wire.maker import maker
 from harp.wire.messages import MobileNetworkPrefix
 
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
     from harp.engine.entries import Entry, Key
     from harp.engine.store import BindingStore
+
+make_route = maker(PrepareRoute)
 
 
 def route_effects(group: int, store: BindingStore, keys: Iterable[Key]) -> list[Effect]:
@@ -33,7 +36,7 @@ def route_effects(group: int, store: BindingStore, keys: Iterable[Key]) -> list[
 
 def prepare_route(group: int, entry: Entry) -> PrepareRoute:
     """The route of a live binding."""
-    return PrepareRoute(
+    return make_route(
         group,
         entry.home_address,
         entry.bid,

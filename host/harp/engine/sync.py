@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from harp.engine.batch import Packed, Packer
 from harp.engine.config import UNSPECIFIED, GroupConfig
 from harp.engine.effects import CacheChanged, Dropped, Effect, HelloKind, WriteJournal
-from harp.engine.entries import NO_BID, Change, Key, key_of
+from harp.engine.entries import NO_BID, Change, Key
 from harp.engine.fullsync import Asker, find_position
 from harp.engine.journal import EntryForgotten, EntryKept, JournalCodec, StateKept
 from harp.engine.leader import LAST_POSITION, Leader
@@ -27,6 +27,7 @@ from harp.engine.stream import Answers, whole_store
 from harp.tables.harp_types import LOG_INDEX, STATUS_REFUSED, HarpType, Status
 from harp.tables.reasons import Reason
 from harp.wire.bulk import BulkReply
+from harp.wire.maker import maker
 from harp.wire.messages import (
     CacheDigest,
     Harp,
@@ -40,6 +41,7 @@ from harp.wire.messages import (
 if TYPE_CHECKING:
     from random import Random
 
+_make_record = maker(WriteJournal)
 LAST_TERM = 0xFFFF_FFFF
 """A Term that nobody can go beyond: no position with it is believed."""
 
@@ -195,8 +197,10 @@ class Sync:
         if not self._leading:
             return []
         changes = tuple(changes)
-        effects: list[Effect] = self._kept_entries(_touched(self.store, changes), b"", token)
-        return self._done(effects + self._leader.submit(changes, token, now))
+        effects, before = self._kept_changes(changes, token), self._leader.log.position
+        effects += self._leader.submit(changes, token, now)
+        # As long as the batch is not full, nothing else is to be kept.
+        return effects if self._leader.log.position == before else self._done(effects)
 
     def resync(self, now: int) -> list[Effect]:
         """Full sync now (`harpctl resync`); nothing while leading or following nobody."""
@@ -362,7 +366,7 @@ class Sync:
         written: list[Effect] = []
         for effect in effects:
             if isinstance(effect, CacheChanged):
-                written += self._kept_entries(effect.keys, effect.block, None)
+                written += self._kept_entries(effect.keys, effect.block, self._journal)
         state = self._state()
         if state != self._kept:
             self._kept = state
@@ -372,23 +376,23 @@ class Sync:
     def _state(self) -> StateKept:
         return StateKept(self.position, self.base, self._term_known)
 
-    def _kept_entries(self, keys: Iterable[Key], block: bytes, token: int | None) -> list[Effect]:
-        """Journal records of entries as they are now, one effect for all."""
-        journal = self._journal
-        if journal is None:
+    def _kept_changes(self, changes: tuple[Change, ...], token: int | None) -> list[Effect]:
+        """Journal records of all that the changes may have reached: the whole home address."""
+        journal, rows = self._journal, self.store.rows
+        if journal is None or not changes:
             return []
+        homes = dict.fromkeys([cache.home_address for cache, _ in changes])
+        records = [journal.encode_row(row) for home in homes for row in rows(home)]
+        wanted = token if self.config.sync.journal_sync else None
+        return [_make_record(self.config.group, b"".join(records), wanted)]
+
+    def _kept_entries(
+        self, keys: Iterable[Key], block: bytes, journal: JournalCodec
+    ) -> list[Effect]:
+        """Journal records of entries as they are now, one effect for all."""
         records: list[bytes] = []
         homes = ((record[0], NO_BID) for record in self._packer.bulk.unpack(block))
         for key in (*keys, *homes):
             entry = self.store.find(*key)
             records.append(journal.encode(EntryKept(entry) if entry else EntryForgotten(*key)))
-        wanted = token if self.config.sync.journal_sync else None
-        return [WriteJournal(self.config.group, b"".join(records), wanted)] if records else []
-
-
-def _touched(store: BindingStore, changes: tuple[Change, ...]) -> list[Key]:
-    """Keys that the changes may have reached: all of each home address."""
-    keys = {key_of(change): None for change in changes}
-    for home in {home for home, _ in keys}:
-        keys.update(dict.fromkeys(store.family(home)))
-    return list(keys)
+        return [WriteJournal(self.config.group, b"".join(records))] if records else []

@@ -26,8 +26,10 @@ from harp.engine.columns import (
 from harp.engine.config import ADDRESS_OCTETS
 from harp.engine.entries import MAX_UNITS, NO_BID, UNIT_US, Entry, Key, entry_hash
 from harp.engine.expiry import TICK_US, Wheel
+from harp.wire.maker import maker
 from harp.wire.messages import BindingIdentifier, CacheDigest, Options, SyncPosition
 
+_make_position = maker(SyncPosition)
 HASH_MASK = 0xFFFF_FFFF_FFFF_FFFF
 NO_LIMIT = 1 << 30
 NO_BID_OCTETS = bytes(2)
@@ -56,9 +58,31 @@ class Update(NamedTuple):
     """Tombstone: since when, monotonic µs."""
 
 
+class Row(NamedTuple):
+    """An entry as the columns have it: `Entry` not taken apart."""
+
+    record: bytes
+    """Home address, care-of address, flags, sequence, BID: 38 octets."""
+    expires_us: int
+    """As `Entry.expires_us`."""
+    longest_units: int
+    """As `Entry.longest_units`."""
+    live: bool
+    """False: a tombstone."""
+    position: int
+    """Of the last change, packed."""
+    options: Options
+    """As `Entry.options`."""
+
+
 def pack_position(position: SyncPosition) -> int:
     """Both parts in 64 bits, in an order that compares (harp.md §2.3)."""
     return position.term << 32 | position.position
+
+
+def unpack_position(position: int) -> SyncPosition:
+    """What `pack_position` packed."""
+    return _make_position(position >> 32, position & 0xFFFF_FFFF)
 
 
 def is_bare(options: Options, bid: int) -> bool:
@@ -139,6 +163,20 @@ class BindingTable:
     def family(self, home_address: bytes) -> list[Key]:
         """Keys of all bindings and tombstones of a home address."""
         return [(home_address, bid) for bid in self._family(home_address, LIVE | TOMBSTONE)]
+
+    def rows(self, home_address: bytes) -> list[Row]:
+        """All bindings and tombstones of a home address, as they are kept."""
+        c, rows, slot = self._columns, list[Row](), self._index.get(home_address, NIL)
+        while slot:
+            at = slot * RECORD_OCTETS
+            record, state = bytes(c.record[at : at + RECORD_OCTETS]), c.state[slot]
+            options = self._options_of(slot, self._bid(slot)) if state & RICH else ()
+            live = state & LIVE != 0
+            rows.append(
+                Row(record, c.expires[slot], c.longest[slot], live, c.position[slot], options)
+            )
+            slot = c.sibling[slot]
+        return rows
 
     def forget(self, home_address: bytes, bid: int = NO_BID) -> bool:
         """Removes an entry without a tombstone; False if there is none."""
@@ -236,7 +274,7 @@ class BindingTable:
         c = self._columns
         home, care_of, flags, sequence, bid = RECORD.unpack_from(c.record, slot * RECORD_OCTETS)
         position = c.position[slot]
-        options = self._options.get(slot) or ((BindingIdentifier(bid),) if bid else ())
+        options = self._options_of(slot, bid)
         return Entry(
             home,
             bid,
@@ -245,10 +283,13 @@ class BindingTable:
             sequence,
             c.expires[slot],
             c.longest[slot],
-            SyncPosition(position >> 32, position & 0xFFFF_FFFF),
+            unpack_position(position),
             c.state[slot] & LIVE != 0,
             options,
         )
+
+    def _options_of(self, slot: int, bid: int) -> Options:
+        return self._options.get(slot) or ((BindingIdentifier(bid),) if bid else ())
 
     def _slot_for(self, home: bytes, bid: int) -> int:
         """The slot of a key; a new one, `FREE` and with no lifetime granted, if it has none."""

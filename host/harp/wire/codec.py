@@ -37,6 +37,7 @@ _DATA = 6
 """Octet at which the message data begins: behind the checksum."""
 _CHECKSUM = slice(4, 6)
 _make_harp = maker(msg.Harp)
+_make_update = maker(msg.BindingUpdate)
 _NO_OPTIONS = padding(-FIXED_OCTETS % 8)
 """What stands behind the fixed part of a HARP message without options."""
 
@@ -116,7 +117,7 @@ class Codec:
 
     def _parse_update(self, mh: bytes) -> msg.BindingUpdate:
         sequence, flags, lifetime_s = _UPDATE.unpack(mh, _DATA)
-        return msg.BindingUpdate(sequence, flags, lifetime_s, self.options.parse(mh, 12))
+        return _make_update(sequence, flags, lifetime_s, self.options.parse(mh, 12))
 
     def _parse_acknowledgement(self, mh: bytes) -> msg.BindingAcknowledgement:
         status, flags, sequence, lifetime_s = _ACKNOWLEDGEMENT.unpack(mh, _DATA)

@@ -262,7 +262,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "unprotected_not_counted",
         "durability",
-        "        self.unprotected += not wait.protected\n",
+        "        self.unprotected += not protected\n",
         "",
         "one_way_deaf",
         "acknowledged_after_standby",
