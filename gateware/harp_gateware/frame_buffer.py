@@ -231,7 +231,14 @@ class FrameBuffer(wiring.Component):
             self._load(m, self._decided, skip)
         with m.Elif(idle & empty & ~self.i_verdict.valid & ~self._live):
             # What was dropped is free; the oldest frame may go while it comes in.
-            m.d.sync += [self._rd.eq(self._oldest), self._closed.eq(0), self._begun.eq(0)]
+            # If it has ended, its end counts at once: one that found no room has no words at all.
+            m.d.sync += [
+                self._rd.eq(self._oldest),
+                self._end.eq(self._head.end),
+                self._closed.eq(self._ended.r_rdy),
+                self._from.eq(Mux(self._ended.r_rdy, self._head.born, self._born)),
+                self._begun.eq(0),
+            ]
             with m.If(self.i_early.valid | (self._opened & ~self.refuse)):
                 m.d.sync += [self._busy.eq(1), self._live.eq(1)]
         with m.If(self._busy & ~self._closed):

@@ -259,3 +259,52 @@ def test_no_frame_is_lost_at_line_rate() -> None:
     bench.run()
     assert bench.overruns == 0
     assert [octets for octets, _ in bench.out] == [f.octets for f in frames if f.forward]
+
+
+def test_a_frame_that_found_no_room_takes_no_word_of_the_next_when_it_leaves_early() -> None:
+    """Found by the proof: it had ended and was let out early while the next one came in."""
+    dut = FrameBuffer(words=16, frames=64)
+    out: list[int] = []
+
+    async def frame(ctx: Any, number: int, count: int) -> None:
+        for at in range(count):
+            word = {"data": number, "octets": 8, "first": at == 0, "last": at == count - 1}
+            ctx.set(dut.i.payload, word)
+            ctx.set(dut.i.valid, 1)
+            await ctx.tick()
+        ctx.set(dut.i.valid, 0)
+
+    async def pulse(ctx: Any, port: Any) -> None:
+        ctx.set(port, 1)
+        await ctx.tick()
+        ctx.set(port, 0)
+
+    async def drive(ctx: Any) -> None:
+        ctx.set(dut.i_verdict.p.forward, 1)
+        await frame(ctx, 1, 10)
+        await ctx.tick().repeat(2)
+        await pulse(ctx, dut.i_verdict.valid)
+        await frame(ctx, 2, 8)  # no room
+        ctx.set(dut.o.ready, 1)
+        await ctx.tick().repeat(4)
+        await frame(ctx, 3, 8)
+        await pulse(ctx, dut.i_early.valid)
+        ctx.set(dut.i_verdict.p.forward, 0)
+        await ctx.tick().repeat(4)
+        await pulse(ctx, dut.i_verdict.valid)
+        await pulse(ctx, dut.i_verdict.valid)
+        await ctx.tick().repeat(40)
+
+    async def take(ctx: Any) -> None:
+        async for _, _, valid, ready, word in ctx.tick().sample(
+            dut.o.valid, dut.o.ready, dut.o.payload
+        ):
+            if valid and ready:
+                out.append(word.data)
+
+    simulator = Simulator(dut)
+    simulator.add_clock(6.4e-9)
+    simulator.add_testbench(drive)
+    simulator.add_testbench(take, background=True)
+    simulator.run()
+    assert out == [1] * 10
