@@ -18,19 +18,19 @@ $(STAMP): $(LOCK) pyproject.toml
 setup: $(STAMP) ## .venv from the lock, system packages through apt
 	@.ci/system-packages
 
-demo: setup ## show what there is: a capture made, decoded and judged
+demo: setup ## show what there is: a group on a virtual network, a capture decoded
 	@$(BIN)/python -m harp.lab.demo
 
 test: setup ## the test suite (at most 10 minutes on 2 cores)
 	@$(BIN)/pytest -n 2 --dist loadgroup
 
 verify: setup ## the long ones: sweeps, frames, proofs, mutants, place and route (at most 75 minutes)
-	@HARP_VERIFY=1 HARP_SCENARIOS=20000 HARP_FRAMES=200000 \
+	@HARP_VERIFY=1 HARP_MUTANTS=all HARP_SCENARIOS=20000 HARP_FRAMES=200000 \
 		$(BIN)/pytest -n 2 --dist loadgroup --timeout 3600
 	@$(BIN)/harp-board report core
 
 verify-long: setup ## the same at full length, without a limit
-	@HARP_VERIFY=1 HARP_SCENARIOS=200000 HARP_FRAMES=2000000 \
+	@HARP_VERIFY=1 HARP_MUTANTS=all HARP_SCENARIOS=200000 HARP_FRAMES=2000000 \
 		$(BIN)/pytest -n 2 --dist loadgroup --timeout 86400
 	@$(BIN)/harp-board report core --seeds 5
 
@@ -44,6 +44,7 @@ bench: setup ## benchmarks as JSON
 
 generated: setup ## write again what comes from the tables: reference pages, dissector, diagrams
 	@$(BIN)/python -m harp.reference
+	@$(BIN)/python -m harp.engine.diagram
 
 lock: $(STAMP) ## pin the newest versions that pyproject.toml allows
 	@$(BIN)/python -m pip install --quiet uv
