@@ -125,7 +125,7 @@ class Core(wiring.Component):
             m.d.comb += getattr(rx, f"control__{name}").eq(getattr(bank, f"control__{name}"))
         m.d.comb += [
             rx.plain.eq(self._guard.plain),
-            rx.now_us.eq(self._now),
+            rx.now_us.eq(self.now_us),
             rx.action__action.eq(bank.action__action),
             rx.action__bucket.eq(bank.action__bucket),
             *(
@@ -140,6 +140,7 @@ class Core(wiring.Component):
         host_link = 1 if self._params.monitor else self.host_state.link
         m.d.comb += [
             monitor.now_us.eq(self._now),
+            monitor.arrival_us.eq(self._rx.arrival_us),
             monitor.seen.eq(self._peers.seen),
             monitor.arm.eq(bank.peer_command__arm.as_value()),
             monitor.forget.eq(bank.peer_command__forget.as_value()),

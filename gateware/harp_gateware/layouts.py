@@ -122,9 +122,10 @@ class HelloVerdict(enum.Enum, shape=2):
 
 HELLO_RESPONSE = data.StructLayout({"verdict": HelloVerdict})
 
-HELLO_COMMIT = data.StructLayout({"store": 1, "absorbed": 1})
+HELLO_COMMIT = data.StructLayout({"store": 1, "absorbed": 1, "counted": 1})
 """Ends a HELLO. `store`: it was not dropped by its bucket, so its MH becomes the stored one.
-`absorbed`: its outcome is `absorb`."""
+`absorbed`: its outcome is `absorb`. `counted`: that, or it passed as the `pass_every`-th; not on a
+plain wire, and only if the action is `absorb`."""
 
 VERDICT = data.StructLayout(
     {

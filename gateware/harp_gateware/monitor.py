@@ -54,6 +54,8 @@ class Monitor(wiring.Component):
     last word of its MH, is answered 4 clocks later; `i_hello_done`, 1 to 4 clocks after that,
     applies it. The next `i_hello` comes after it.
 
+    `arrival_us`, read with `i_hello`, is the time of its frame's last word.
+
     Deadlines: a peer a clock is looked at, so `peer_down` is raised within `peers` + 3 clocks of
     the µs in which `now_us` reaches it, whatever else happens. `o_heard` are events from HELLOs,
     `o_due` those from time; two streams, as both can have one in the same clock.
@@ -75,6 +77,7 @@ class Monitor(wiring.Component):
                 "o_heard": Out(stream.Signature(EVENT, always_ready=True)),
                 "o_due": Out(stream.Signature(EVENT, always_ready=True)),
                 "now_us": In(TIME_US),
+                "arrival_us": In(TIME_US),
                 "seen": In(peers),
                 "arm": In(peers),
                 "forget": In(peers),
@@ -145,7 +148,7 @@ class Monitor(wiring.Component):
         ]
         m.d.sync += steps.eq(Cat(self.i_hello.valid, steps))
         with m.If(self.i_hello.valid):
-            m.d.sync += [hello.eq(self.i_hello.p), self._arrived.eq(self.now_us)]
+            m.d.sync += [hello.eq(self.i_hello.p), self._arrived.eq(self.arrival_us)]
         # First clock: the peer's row.
         last = self._row["sequence"].word_select(~hello.multicast, 16)
         last = Mux(self._fresh.bit_select(hello.peer, 1), 0, last)
@@ -230,6 +233,7 @@ class Monitor(wiring.Component):
             with m.If(~self._leaving & ~was_up):
                 self._raise(m, EventCode.PEER_UP)
             self._touch(m, hello.peer)
+            writes = {"absorbed": done.absorbed, "quiet": done.counted}
             for name, value in (
                 ("sequence", sequence),
                 ("heard", self._arrived),
@@ -241,7 +245,7 @@ class Monitor(wiring.Component):
                 m.d.comb += [
                     self._write[name].addr.eq(hello.peer),
                     self._write[name].data.eq(value),
-                    self._write[name].en.eq(done.absorbed if name == "absorbed" else 1),
+                    self._write[name].en.eq(writes.get(name, 1)),
                 ]
         self._heard = accepted
 

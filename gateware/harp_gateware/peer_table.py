@@ -33,7 +33,8 @@ class PeerTable(wiring.Component):
     """Compares a request with every key at once; answers exactly 3 clocks later, one a clock.
 
     Keys are flops, written by the host through `i_ram_peer`; a RAM holds them for its reads. A
-    disabled entry matches nothing. `authenticate` reads 0: there is no HMAC in this build.
+    disabled entry matches nothing. One that must be authenticated and is not `seen` is `known` but
+    never hit: its HELLOs are for the host, as there is no HMAC in this build.
     `seen` has a bit a peer: mode `seen` (offload.md §3).
     """
 
@@ -53,16 +54,7 @@ class PeerTable(wiring.Component):
         m = Module()
         m.submodules.copy = self._copy = UnitRam(PEER)
         connect(m, flipped(self.o_ram_peer), self._copy.o)
-        access = Signal(RAM_REQUEST)
-        last = PEER.field("authenticate").at - PEER.field("group").at
-        second = self.i_ram_peer.p.address[2]
-        m.d.comb += [
-            access.eq(self.i_ram_peer.p),
-            self._copy.i.p.eq(access),
-            self._copy.i.valid.eq(self.i_ram_peer.valid),
-        ]
-        with m.If(second):
-            m.d.comb += access.data[last].eq(0)
+        connect(m, flipped(self.i_ram_peer), self._copy.i)
         keys = [self._key(m, index) for index in range(self._peers)]
         self._match(m, keys)
         return m
@@ -88,6 +80,7 @@ class PeerTable(wiring.Component):
         for index, (address, rest) in enumerate(keys):
             parts, group, vlan = Signal(PARTS), Signal(), Signal()
             width = ADDRESS // PARTS
+            judged = rest.enable & (rest.mode | ~rest.authenticate)
             m.d.sync += [
                 *(
                     parts[n].eq(
@@ -95,7 +88,7 @@ class PeerTable(wiring.Component):
                     )
                     for n in range(PARTS)
                 ),
-                group.eq((request.group == rest.group) & rest.enable),
+                group.eq((request.group == rest.group) & judged),
                 vlan.eq((request.vlan == rest.vlan) | rest.any_vlan),
                 known[index].eq(parts.all() & rest.enable),
                 hit[index].eq(parts.all() & group & vlan),

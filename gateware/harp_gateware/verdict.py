@@ -311,6 +311,7 @@ class Verdict(wiring.Component):
         is_heartbeat = frame.hello & (
             (answer == HelloVerdict.HEARTBEAT) | (answer == HelloVerdict.HEARTBEAT_PASS)
         )
+        self._counted = is_heartbeat & absorbs & ~frame.free
         with m.If(is_news):
             m.d.comb += [
                 self._reason.eq(_code(Reason.HEARTBEAT_NEWS)),
@@ -374,6 +375,7 @@ class Verdict(wiring.Component):
             self.o_hello_done.valid.eq(here & frame.hello),
             self.o_hello_done.p.store.eq(goes | (self._out == _OUTCOME["absorb"])),
             self.o_hello_done.p.absorbed.eq(self._out == _OUTCOME["absorb"]),
+            self.o_hello_done.p.counted.eq(self._counted),
             self.o_flood.valid.eq(here & self._drowned),
             self.o_flood.p.kind.eq(EventCode.FLOOD),
             self.o_flood.p.index.eq(self._index),

@@ -84,7 +84,7 @@ class Peer:
         return (HelloVerdict.HEARTBEAT_PASS if turn else HelloVerdict.HEARTBEAT), True
 
     def hello(
-        self, mh: bytes, multicast: bool, store: bool, absorb: bool, now: int
+        self, mh: bytes, multicast: bool, store: bool, absorb: bool, counted: bool, now: int
     ) -> tuple[HelloVerdict, list[EventCode]]:
         verdict, accepted = self.judge(mh, multicast)
         events = [EventCode.REPLAY] if verdict is HelloVerdict.REPLAY else []
@@ -103,9 +103,9 @@ class Peer:
             self.absorbed += absorb
             if store:
                 self.stored = mh if len(mh) <= 96 else b""
-            if verdict is HelloVerdict.HEARTBEAT:
+            if counted and verdict is HelloVerdict.HEARTBEAT:
                 self.quiet += 1
-            elif verdict is HelloVerdict.HEARTBEAT_PASS and not self.seen:
+            elif counted and verdict is HelloVerdict.HEARTBEAT_PASS and not self.seen:
                 self.quiet = 0
         if verdict is HelloVerdict.NEWS and store:
             events.append(EventCode.PEER_NEWS)
@@ -173,8 +173,9 @@ class Bench:
                 return HelloVerdict(answer.verdict)
         raise AssertionError("no answer")
 
-    async def done(self, ctx: Any, store: bool, absorb: bool) -> None:
-        ctx.set(self.dut.i_hello_done.payload, {"store": store, "absorbed": absorb})
+    async def done(self, ctx: Any, store: bool, absorb: bool, counted: bool) -> None:
+        commit = {"store": store, "absorbed": absorb, "counted": counted}
+        ctx.set(self.dut.i_hello_done.payload, commit)
         ctx.set(self.dut.i_hello_done.valid, 1)
         await ctx.tick()
         ctx.set(self.dut.i_hello_done.valid, 0)
@@ -236,6 +237,7 @@ def test_verdicts_events_and_snapshots_are_the_twins() -> None:
         nonlocal now
         now += us
         ctx.set(dut.now_us, now)
+        ctx.set(dut.arrival_us, now)
         for n, peer in peers.items():
             want.update((event, n) for event in peer.expire(now))
         await ctx.tick().repeat(40)
@@ -278,6 +280,7 @@ def test_verdicts_events_and_snapshots_are_the_twins() -> None:
 
     async def script(ctx: Any) -> None:
         ctx.set(dut.now_us, now)
+        ctx.set(dut.arrival_us, now)
         ctx.set(dut.seen, 1 << 9)
         ctx.set(dut.auth_subtype, AUTH_SUBTYPE)
         ctx.set(dut.pass_every, PASS_EVERY)
@@ -293,15 +296,15 @@ def test_verdicts_events_and_snapshots_are_the_twins() -> None:
             await bench.mh(ctx, mh, n)
             await ctx.tick().repeat(max(0, rng.choice((4, 5, 6)) - (len(mh) < 32)))
             got = await bench.hello(ctx, mh, n, multicast)
-            store, absorb = rng.random() < 0.8, rng.random() < 0.5
+            store, absorb, counted = (rng.random() < share for share in (0.8, 0.5, 0.8))
             if got is not HelloVerdict.NEWS:
                 store = True
             # Words of the next MH arrive while this one waits for its end.
             await bench.mh(
                 ctx, rng.randbytes(8 * rng.randint(0, 3)) or bytes(8), rng.choice((1, n))
             )
-            await bench.done(ctx, store, absorb)
-            verdict, events = peer.hello(mh, multicast, store, absorb, now)
+            await bench.done(ctx, store, absorb, counted)
+            verdict, events = peer.hello(mh, multicast, store, absorb, counted, now)
             assert got is verdict, f"step {step}"
             want.update((event, n) for event in events)
             verdicts[verdict] += 1
@@ -341,10 +344,11 @@ def test_every_peer_is_down_at_once_under_a_flood_of_hellos() -> None:
         assert not bench.events
         begun = bench.clock
         ctx.set(dut.now_us, 1010)
+        ctx.set(dut.arrival_us, 1010)
         for n in range(6):
             await bench.mh(ctx, mh, 7)
             await bench.hello(ctx, mh[:8] + bytes((0, n + 1)) + mh[10:], 7, True)
-            await bench.done(ctx, True, False)
+            await bench.done(ctx, True, False, False)
 
     bench.run(script)
     down = {index for kind, index in bench.events if kind is EventCode.PEER_DOWN}

@@ -202,6 +202,7 @@ class Bench:
             if done:
                 said = self.done.popleft()
                 assert commit.absorbed == (said.outcome is Outcome.ABSORB), said
+                assert commit.counted >= commit.absorbed, said
                 drops = (Outcome.DROP, Outcome.LIMITED_DROP)
                 assert commit.store == (said.outcome not in drops), said
             if flood:
