@@ -33,7 +33,9 @@ TOP = "harness"
 TIMESCALE = ("1ns", "1ps")
 PUBLIC = f'`verilator_config\npublic_flat_rw -module "{TOP}" -var "*"\n'
 """cocotb needs the top's ports only; making all signals public would cost most of the speed."""
-ZEROS = re.compile(r"(?<=^  initial begin\n)(?:    \w+\[\d+\] = \d+'h0+;\n)+(?=  end\n)", re.MULTILINE)
+ZEROS = re.compile(
+    r"(?<=^  initial begin\n)(?:    \w+\[\d+\] = \d+'h0+;\n)+(?=  end\n)", re.MULTILINE
+)
 """Of a RAM that begins as zero, as every RAM does in Verilator: half of the Verilog."""
 MAKEFLAGS = (
     "-j2 -- CFG_CXXFLAGS_PCH_I=-include CFG_CXXFLAGS_STD=-std=gnu++20 "
@@ -148,7 +150,9 @@ def _built(build: Build, place: Path) -> Verilator | Icarus:
                 sources=[source, *([control] if fast else [])],
                 hdl_toplevel=TOP,
                 build_dir=place,
-                build_args=["-Wno-fatal", "-Wno-lint", "-O3", "--assert", "--x-initial", "0"] if fast else ["-g2012"],
+                build_args=["-Wno-fatal", "-Wno-lint", "-O3", "--assert", "--x-initial", "0"]
+                if fast
+                else ["-g2012"],
                 timescale=TIMESCALE,
                 waves=build.waves,
                 log_file=place / "log",

@@ -25,12 +25,12 @@ from harp.tables.offload import EVENT_KINDS, EVENT_STRIDE
 from harp.tables.reasons import OFFLOAD_REASONS, OUTCOMES, Outcome
 from harp_gateware.layouts import FrameError
 from harp_sim.bench.device import Device, Frame, Push
-from harp_sim.bench.scoreboard import OTHER, EventBoard, FrameBoard, Mismatches, Owed
+from harp_sim.bench.scoreboard import OTHER, EventBoard, FrameBoard, Mismatches, Owed, VerdictBoard
 from harp_sim.bench.settings import Settings
 from harp_sim.coverage import Coverage
 from harp_sim.frames import MIN_GAP_OCTETS, PREAMBLE_OCTETS, Stimulus
 from harp_sim.model.config import Config, Port
-from harp_sim.model.model import Egress, Model
+from harp_sim.model.model import Model
 
 RATE = 16
 """Clocks a microsecond: a word a clock is then about the 1 Gb/s that the stimuli are made for."""
@@ -45,12 +45,15 @@ AHEAD_CHUNKS = 4000
 class Bench:
     """One core under test with its model, from reset on."""
 
-    def __init__(self, dut: Any, config: Config | None = None, seed: int = 1) -> None:
+    def __init__(
+        self, dut: Any, config: Config | None = None, seed: int = 1, late_us: int = SLACK_US
+    ) -> None:
         self.device = Device(dut)
         self.rng = random.Random(seed)
         self.mismatches = Mismatches()
         self.frames = FrameBoard(self.mismatches)
-        self.events = EventBoard(self.mismatches, SLACK_US)
+        self.events = EventBoard(self.mismatches, late_us)
+        self.verdicts = VerdictBoard(self.mismatches)
         self.coverage = Coverage()
         self.settings = Settings(self.device)
         self.model = Model()
@@ -60,7 +63,6 @@ class Bench:
         self._cursor = dict.fromkeys(Port, 0)
         self._acks: list[Push] = []
         self._to_ack = Event()
-        self._whole: Counter[Port] = Counter()
         self._made = Counter({"frames": 0, "octets": 0})
 
     async def start(self, rate: int = RATE) -> None:
@@ -68,6 +70,7 @@ class Bench:
         self._watch_events()
         self.device.frames = self._left
         self.device.events = self._event
+        self.device.verdicts = self.verdicts.judged
         await self.device.start(rate)
         cocotb.start_soon(self._acknowledge())
         await self.device.clocks(32)
@@ -98,12 +101,13 @@ class Bench:
         await self.device.run_time(rate)
 
     async def jump(self, us: int) -> None:
-        """Let time jump, then a little run by, so that everything that came due has happened."""
-        before = self.device.now_us
-        await self.device.run_time(RATE, us)
-        await self.device.clocks(2 * SLACK_US * RATE)
-        self.events.jumped(before, before + us)
-        await self.stop_time()
+        """Let that much time pass at once, but for a little around each time that comes due."""
+        target = self.device.now_us + us
+        while (left := target - await self.stop_time()) > 0:
+            due = self.model.next_us()
+            step = left if due is None else min(left, due - self.device.now_us - 1)
+            await self.device.run_time(RATE, max(0, step))
+            await self.device.clocks(2 * SLACK_US * RATE)
 
     async def configure(self, config: Config) -> None:
         """Write a configuration; time stands still."""
@@ -159,7 +163,8 @@ class Bench:
             stimulus, start, end, mask = heads[port]
             at_us = self.device.time.at(end)
             if self._near(at_us):
-                heads[port] = (stimulus, start + RATE, end + RATE, mask)
+                later = self.device.time.rate
+                heads[port] = (stimulus, start + later, end + later, mask)
                 continue
             self._judge(stimulus, start, end, at_us, mask)
             self._cursor[port] = end + 1
@@ -191,9 +196,10 @@ class Bench:
         octets, fcs_ok = stimulus.octets, stimulus.fcs_ok
         judgement = self.model.frame(stimulus.port, octets, at_us, fcs_ok, stimulus.rx_er)
         self.coverage.judged(judgement, len(octets))
-        owed = Owed(stimulus.label, octets, judgement.egress, start, judgement, end - start)
+        owed = Owed(stimulus.label, octets, judgement.egress, start, judgement)
         self.frames.owe(OTHER[stimulus.port], owed)
-        self._whole[OTHER[stimulus.port]] += judgement.egress is Egress.WHOLE
+        if stimulus.port is Port.NETWORK:
+            self.verdicts.owe(owed, end)
         error = FrameError.GOOD if fcs_ok else FrameError.FCS
         if stimulus.rx_er:
             error = FrameError.RX_ER
@@ -254,6 +260,7 @@ class Bench:
         await self.device.clocks(64)
         await self._rest_of_events()
         self.frames.settle()
+        self.verdicts.settle()
         self.events.settle()
         for name, wanted, found in await self._counters():
             if wanted != found:
@@ -276,12 +283,16 @@ class Bench:
             rows.append((f"outcome.{outcome}", wanted[f"outcome.{outcome}"], found))
         for index, port in enumerate((Port.NETWORK, Port.HOST)):
             rows += self._port_rows(port, await self.device.read("port", index), wanted)
+        sticky = await self.device.read("sticky")
+        flags = ("buffer_full", "host_overrun", "verdict_late")
+        rows += [(f"sticky.{flag}", 0, sticky[flag]) for flag in flags]
         guard = await self.device.read("guard_state")
         rows.append(("fenced", wanted["fenced"], guard["fenced_frames"]))
         passed = outcomes[Outcome.PASS] + outcomes[Outcome.LIMITED_PASS]
         rows.append(("whole frames to host", self.frames.out[Port.HOST]["whole"], passed))
-        rows.append(("in = out + dropped + absorbed", wanted["port.network.frames"],
-                     sum(outcomes.values())))
+        rows.append(
+            ("in = out + dropped + absorbed", wanted["port.network.frames"], sum(outcomes.values()))
+        )
         return rows
 
     def _port_rows(
@@ -305,4 +316,3 @@ class Bench:
         rows.append((f"{port} tx_errors", out["errors"], found["tx_errors"]))
         rows.append((f"{port} rx_overruns", 0, found["rx_overruns"]))
         return rows
-

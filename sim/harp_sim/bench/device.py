@@ -24,7 +24,7 @@ from harp_gateware.layouts import (
     REGISTER_RESPONSE,
     FrameError,
 )
-from harp_sim.bench.harness import CHUNK_OCTETS, RECORDED, chunks, packed, unpacked
+from harp_sim.bench.harness import CHUNK_OCTETS, JUDGED, RECORDED, chunks, packed, unpacked
 from harp_sim.model.config import Port
 
 PERIOD_NS = 8
@@ -61,6 +61,15 @@ class Push:
 
 
 @dataclass(frozen=True, slots=True)
+class Judged:
+    """A verdict as the receive path gave it: codes, and the clock."""
+
+    reason: int
+    outcome: int
+    clock: int
+
+
+@dataclass(frozen=True, slots=True)
 class Timeline:
     """What `now_us` is in each clock from `clock` on."""
 
@@ -82,17 +91,18 @@ class RegisterError(Exception):
 
 
 class Device:
-    """Drives the harness. `frames` and `events` take what comes out; replace them at will."""
+    """Drives the harness. `frames`, `events` and `verdicts` take what comes out."""
 
     def __init__(self, dut: Any) -> None:
         self.dut = dut
         self.frames: Callable[[Frame], None] = lambda frame: None
         self.events: Callable[[Push], None] = lambda push: None
-        self.time = Timeline(0, 0, 0)
+        self.verdicts: Callable[[Judged], None] = lambda judged: None
+        self._times = [Timeline(0, 0, 0)]
         self._to_play: dict[Port, deque[int]] = {port: deque() for port in Port}
         self._parts: dict[Port, bytearray] = {port: bytearray() for port in Port}
         self._begin = dict.fromkeys(Port, 0)
-        self._busy = False
+        self._moves = 0
         self._asking = False
         self._level: dict[str, int] = {}
 
@@ -100,9 +110,9 @@ class Device:
         """Reset; links up, outputs ready, time runs from 0."""
         dut = self.dut
         zero = ("jump", "jump_us", "net_push", "host_push", "to_host_pop", "to_net_pop", "request")
-        for name in (*zero, "event_pop", "to_host_pause", "to_host_stall", "to_net_pause"):
+        paces = ("to_host_pause", "to_host_stall", "to_net_pause", "to_net_stall")
+        for name in (*zero, "event_pop", "verdict_pop", *paces):
             self._set(name, 0)
-        self._set("to_net_stall", 0)
         self._set("net_state", LINK_UP)
         self._set("host_state", LINK_UP)
         self._set("rate", rate)
@@ -130,7 +140,16 @@ class Device:
         self._set("jump_us", jump_us)
         self._flip("jump")
         await FallingEdge(self.dut.clk)
-        self.time = Timeline(self._get("clock"), self._get("now_us"), rate)
+        self._times.append(Timeline(self._get("clock"), self._get("now_us"), rate))
+
+    @property
+    def time(self) -> Timeline:
+        """What `now_us` is from now on."""
+        return self._times[-1]
+
+    def was_us(self, clock: int) -> int:
+        """What `now_us` was in a clock that has passed."""
+        return next(time for time in reversed(self._times) if time.clock <= clock).at(clock)
 
     @property
     def clock(self) -> int:
@@ -181,9 +200,10 @@ class Device:
         """Until every frame is in and nothing has come out for long enough."""
         quiet = 0
         while quiet < 3:
+            moves = self._moves
             await self.clocks(4 * NAP_CLOCKS)
             idle = self._get("net_idle") and self._get("host_idle") and not self.waiting
-            quiet = quiet + 1 if idle and not self._busy else 0
+            quiet = quiet + 1 if idle and self._moves == moves else 0
         parts = {port: len(part) for port, part in self._parts.items()}
         assert not any(parts.values()), f"a frame that never ended: octets so far {parts}"
         for name in ("net_late", "host_late", "to_host_broken", "to_net_broken"):
@@ -195,9 +215,9 @@ class Device:
             await FallingEdge(dut.clk)
             moved = [self._pushed(port) for port in Port]
             moved += [self._popped(port) for port in Port]
-            moved.append(self._event())
-            self._busy = any(moved)
-            if not self._busy:
+            moved += [self._event(), self._verdict()]
+            self._moves += any(moved)
+            if not any(moved):
                 await self.clocks(NAP_CLOCKS)
 
     def _pushed(self, port: Port) -> bool:
@@ -231,6 +251,13 @@ class Device:
         fields = unpacked(EVENT_PUSH, self._get("event"))
         self._flip("event_pop")
         self.events(Push(fields["kind"], fields["index"], fields["first_us"], fields["count"]))
+        return True
+
+    def _verdict(self) -> bool:
+        if not self._get("verdict_valid"):
+            return False
+        self.verdicts(Judged(**unpacked(JUDGED, self._get("verdict"))))
+        self._flip("verdict_pop")
         return True
 
     async def access(self, address: int, data: int | None = None, first: bool = True) -> int:

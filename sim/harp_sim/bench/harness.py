@@ -10,14 +10,22 @@ Ref: docs/gateware.md (ports of the core)
 pop, at a falling edge of the clock; `request` likewise.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
-from amaranth import Cat, Elaboratable, Module, Signal, Value
+from amaranth import Cat, Elaboratable, Fragment, Module, Signal, Value
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from harp_gateware.core import Core
-from harp_gateware.layouts import EVENT_PUSH, PORT_STATE, TIME_US, WORD, FrameError
+from harp_gateware.layouts import (
+    EVENT_PUSH,
+    PORT_STATE,
+    TIME_US,
+    WORD,
+    FrameError,
+    OutcomeCode,
+    ReasonCode,
+)
 from harp_gateware.params import CoreParams
 
 CHUNK_WORDS = 16
@@ -54,6 +62,10 @@ RECORDED = data.StructLayout(
     }
 )
 """Part of a frame that came out."""
+
+
+JUDGED = data.StructLayout({"reason": ReasonCode, "outcome": OutcomeCode, "clock": CLOCK_BITS})
+"""A verdict as it passes from the receive path to the frame buffer, and when."""
 
 
 class Player(wiring.Component):
@@ -199,12 +211,16 @@ class Harness(Elaboratable):
     """The core between its queues. `ports` are the top's; their names are Python's.
 
     `now_us` counts one up every `rate` clocks (0: stands still), and `jump_us` on at each flip of
-    `jump`. `clock` counts clocks since reset. A recorded event carries no clock: it has its time.
+    `jump`. `clock` counts clocks since reset. `plant` changes the core's fragment by the input
+    `mutant` (harp_sim.mutants).
     """
 
-    def __init__(self, params: CoreParams, core: Elaboratable | None = None) -> None:
-        self._core = core or Core(params)
+    def __init__(
+        self, params: CoreParams, plant: Callable[[Fragment, Signal], None] | None = None
+    ) -> None:
+        self._core = Core(params)
         self._monitor = params.monitor
+        self._plant = plant
         inputs = {
             "rate": 16,
             "jump": 1,
@@ -222,8 +238,10 @@ class Harness(Elaboratable):
             "request": 1,
             "request_data": 50,
             "event_pop": 1,
+            "verdict_pop": 1,
             "net_state": PORT_STATE.size,
             "host_state": PORT_STATE.size,
+            **({"mutant": 8} if plant else {}),
         }
         outputs = {
             "clock": CLOCK_BITS,
@@ -245,6 +263,8 @@ class Harness(Elaboratable):
             "answer": 33,
             "event": EVENT_PUSH.size,
             "event_valid": 1,
+            "verdict": JUDGED.size,
+            "verdict_valid": 1,
             "host_link": 1,
         }
         self.inputs = {name: Signal(width, name=name) for name, width in inputs.items()}
@@ -257,7 +277,10 @@ class Harness(Elaboratable):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.core = self._core
+        # Elaborated now, so that its receive path is there to be watched.
+        m.submodules.core = core = Fragment.get(self._core, platform)
+        if self._plant:
+            self._plant(core, self.inputs["mutant"])
         self._time(m)
         sides = ("net",) if self._monitor else ("net", "host")
         for side in sides:
@@ -266,6 +289,7 @@ class Harness(Elaboratable):
             self._recorder(m, out, getattr(self._core, f"o_{side}"))
         self._registers(m)
         self._events(m)
+        self._verdicts(m)
         i, o = self.inputs, self.outputs
         m.d.comb += Value.cast(self._core.net_state).eq(i["net_state"])
         if not self._monitor:
@@ -341,6 +365,24 @@ class Harness(Elaboratable):
                 o["answer"].eq(Value.cast(response.payload)),
             ]
 
+    def _verdicts(self, m: Module) -> None:
+        """The one signal of the inside that the bench reads: what was decided of each frame."""
+        i, o = self.inputs, self.outputs
+        popped = Signal()
+        m.submodules.verdicts = queue = fifo.SyncFIFOBuffered(width=JUDGED.size, depth=256)
+        source, entry = self._core._rx.o_verdict, Signal(JUDGED)
+        m.d.comb += [
+            entry.reason.eq(source.p.reason),
+            entry.outcome.eq(source.p.outcome),
+            entry.clock.eq(o["clock"]),
+            queue.w_data.eq(entry.as_value()),
+            queue.w_en.eq(source.valid),
+            queue.r_en.eq(i["verdict_pop"] ^ popped),
+            o["verdict"].eq(queue.r_data),
+            o["verdict_valid"].eq(queue.r_rdy),
+        ]
+        m.d.sync += popped.eq(i["verdict_pop"])
+
     def _events(self, m: Module) -> None:
         i, o = self.inputs, self.outputs
         popped = Signal()
@@ -382,6 +424,4 @@ def packed(layout: data.StructLayout, **fields: int) -> int:
 
 def unpacked(layout: data.StructLayout, value: int) -> dict[str, int]:
     """Every field of `layout`, flat, by name."""
-    return {
-        name: value >> field.offset & ((1 << field.width) - 1) for name, field in layout
-    }
+    return {name: value >> field.offset & ((1 << field.width) - 1) for name, field in layout}

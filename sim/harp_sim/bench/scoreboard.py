@@ -13,12 +13,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from harp.tables.offload import EVENT_KINDS
+from harp.tables.reasons import OFFLOAD_REASONS, OUTCOMES
 from harp_gateware.layouts import FrameError
-from harp_sim.bench.device import Frame, Push
+from harp_sim.bench.device import Frame, Judged, Push
 from harp_sim.model.config import Port
 from harp_sim.model.events import EventKind
 from harp_sim.model.model import Egress, Judgement
 
+VERDICT_CLOCKS = 16
+"""From a frame's last word to its verdict at most (docs/gateware.md)."""
 KEPT = 100
 """Mismatches whose text is kept."""
 OTHER = {Port.NETWORK: Port.HOST, Port.HOST: Port.NETWORK}
@@ -35,8 +38,6 @@ class Owed:
     """Clock of its first word at the core."""
     judgement: Judgement | None = None
     """None: a frame of which only the octets are watched."""
-    words: int = 0
-    """Clocks from its first to its last word."""
 
 
 @dataclass
@@ -124,6 +125,46 @@ class FrameBoard:
                 self._forget(port, queue.popleft())
 
 
+class VerdictBoard:
+    """Verdicts one by one: reason, outcome, and that none comes late."""
+
+    def __init__(self, mismatches: Mismatches) -> None:
+        self._mismatches = mismatches
+        self._owed: deque[tuple[Owed, int]] = deque()
+        self.latest_clocks = 0
+        """Most clocks from a frame's last word to its verdict."""
+
+    def owe(self, owed: Owed, end: int) -> None:
+        """A frame whose last word comes in at clock `end` is to be judged."""
+        self._owed.append((owed, end))
+
+    def judged(self, judged: Judged) -> None:
+        """The core judged the next frame."""
+        reason, outcome = OFFLOAD_REASONS[judged.reason], OUTCOMES[judged.outcome]
+        if not self._owed:
+            self._mismatches.note(f"verdict {reason} at clock {judged.clock} for no frame")
+            return
+        owed, end = self._owed.popleft()
+        late = judged.clock - end
+        self.latest_clocks = max(self.latest_clocks, late)
+        wanted = owed.judgement
+        assert wanted is not None and wanted.reason is not None
+        if (wanted.reason, wanted.outcome) != (reason, outcome):
+            self._mismatches.note(
+                f"{owed.label}: {reason} {outcome} for {wanted.reason} {wanted.outcome}, "
+                f"{len(owed.octets)} octets in at clock {owed.start} to {end}: "
+                f"{owed.octets[:400].hex()}"
+            )
+        if not 0 < late <= VERDICT_CLOCKS:
+            self._mismatches.note(f"{owed.label}: verdict {late} clocks behind its last word")
+
+    def settle(self) -> None:
+        """Note what has not been judged; forget it."""
+        for owed, _ in self._owed:
+            self._mismatches.note(f"never judged: {owed.label}")
+        self._owed.clear()
+
+
 @dataclass(slots=True)
 class _Flag:
     """A flag of the core as it was last seen."""
@@ -140,17 +181,12 @@ class EventBoard:
         self._late_us = late_us
         self._wanted: dict[tuple[EventKind, int], deque[int]] = {}
         self._flags: dict[tuple[EventKind, int], list[_Flag]] = {}
-        self._jumps: list[tuple[int, int]] = []
         self.seen: Counter[EventKind] = Counter()
         """Occurrences of each kind that the core counted."""
 
     def occurred(self, kind: EventKind, index: int, at_us: int) -> None:
         """The model says so."""
         self._wanted.setdefault((kind, index), deque()).append(at_us)
-
-    def jumped(self, from_us: int, to_us: int) -> None:
-        """Time jumped: what was due in between happens at the end."""
-        self._jumps.append((from_us, to_us))
 
     def pushed(self, push: Push) -> None:
         """The core pushed an event or shows it in its registers."""
@@ -168,9 +204,7 @@ class EventBoard:
         self._wanted.clear()
         self._flags.clear()
 
-    def _compare(
-        self, key: tuple[EventKind, int], wanted: deque[int], flags: list[_Flag]
-    ) -> None:
+    def _compare(self, key: tuple[EventKind, int], wanted: deque[int], flags: list[_Flag]) -> None:
         kind, index = key
         total = sum(flag.count for flag in flags)
         self.seen[kind] += total
@@ -180,18 +214,12 @@ class EventBoard:
         times = iter(wanted)
         for flag in flags:
             due_us = next(times)
-            latest_us = self._latest(due_us)
+            latest_us = due_us + self._late_us
             if not due_us <= flag.first_us <= latest_us:
                 self._mismatches.note(
                     f"event {kind} {index}: first at {flag.first_us} µs for {due_us} to {latest_us}"
                 )
             _skip(times, flag.count - 1)
-
-    def _latest(self, due_us: int) -> int:
-        for low, high in self._jumps:
-            if low <= due_us <= high:
-                return high + self._late_us
-        return due_us + self._late_us
 
 
 def _skip(items: Iterator[int], count: int) -> None:

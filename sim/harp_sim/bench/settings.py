@@ -21,22 +21,28 @@ LAST_FIRST = ("peer", "slot")
 
 def elements(config: Config) -> Iterator[tuple[Element, dict[str, int]]]:
     """Every element that the configuration sets, with its fields; the others stay at reset."""
-    yield ("control", 0), {
-        "filter_enable": config.filter_enable,
-        "peers_complete": config.peers_complete,
-        "demand_hop_limit": config.demand_hop_limit,
-        "link_mirror": config.link_mirror,
-        "harp_mh_type": config.harp_type,
-        "auth_subtype": config.auth_subtype,
-        "pass_every": config.pass_every,
-        "harp_types": config.harp_types,
-    }
-    yield ("guard", 0), {
-        "armed": config.watchdog_armed,
-        "action": WatchdogAction[config.watchdog_action.name],
-        "lease_ms": config.lease_ms,
-        "host_link_grace_us": config.host_link_grace_us,
-    }
+    yield (
+        ("control", 0),
+        {
+            "filter_enable": config.filter_enable,
+            "peers_complete": config.peers_complete,
+            "demand_hop_limit": config.demand_hop_limit,
+            "link_mirror": config.link_mirror,
+            "harp_mh_type": config.harp_type,
+            "auth_subtype": config.auth_subtype,
+            "pass_every": config.pass_every,
+            "harp_types": config.harp_types,
+        },
+    )
+    yield (
+        ("guard", 0),
+        {
+            "armed": config.watchdog_armed,
+            "action": WatchdogAction[config.watchdog_action.name],
+            "lease_ms": config.lease_ms,
+            "host_link_grace_us": config.host_link_grace_us,
+        },
+    )
     for index, reason in enumerate(OFFLOAD_REASONS):
         rule = config.rules[reason]
         yield ("action", index), {"action": ACTIONS.index(rule.action), "bucket": rule.bucket}
@@ -125,20 +131,26 @@ def _peer(index: int, peer: model.Peer | None) -> Iterator[tuple[Element, dict[s
     if peer is None:
         yield ("peer", index), {}
         return
-    yield ("peer_timing", index), {
-        "deadline_us": peer.deadline_us,
-        "late_us": peer.late_us,
-        "multiplier": peer.multiplier,
-    }
-    yield ("peer", index), {
-        "address": _address(peer.source),
-        "group": peer.group,
-        "vlan": peer.vlan or 0,
-        "any_vlan": peer.vlan is None,
-        "mode": PeerMode.SEEN if peer.mode is Mode.SEEN else PeerMode.VERIFIED,
-        "authenticate": peer.authenticated,
-        "enable": 1,
-    }
+    yield (
+        ("peer_timing", index),
+        {
+            "deadline_us": peer.deadline_us,
+            "late_us": peer.late_us,
+            "multiplier": peer.multiplier,
+        },
+    )
+    yield (
+        ("peer", index),
+        {
+            "address": _address(peer.source),
+            "group": peer.group,
+            "vlan": peer.vlan or 0,
+            "any_vlan": peer.vlan is None,
+            "mode": PeerMode.SEEN if peer.mode is Mode.SEEN else PeerMode.VERIFIED,
+            "authenticate": peer.authenticated,
+            "enable": 1,
+        },
+    )
 
 
 def _slot(index: int, slot: model.Slot | None) -> Iterator[tuple[Element, dict[str, int]]]:
@@ -154,11 +166,14 @@ def _slot(index: int, slot: model.Slot | None) -> Iterator[tuple[Element, dict[s
     flags |= SlotFlag.RESIGN if slot.resign else SlotFlag(0)
     flags |= SlotFlag.SEQUENCE if slot.patch_sequence else SlotFlag(0)
     flags |= SlotFlag.CHECKSUM if slot.patch_checksum else SlotFlag(0)
-    yield ("slot", index), {
-        "flags": flags,
-        "mh_offset": slot.mh_offset,
-        "length": len(slot.template),
-        "sequence_from": index if slot.sequence_slot is None else slot.sequence_slot,
-        "period_us": slot.period_us,
-        "jitter": slot.jitter_percent,
-    }
+    yield (
+        ("slot", index),
+        {
+            "flags": flags,
+            "mh_offset": slot.mh_offset,
+            "length": len(slot.template),
+            "sequence_from": index if slot.sequence_slot is None else slot.sequence_slot,
+            "period_us": slot.period_us,
+            "jitter": slot.jitter_percent,
+        },
+    )

@@ -72,7 +72,8 @@ def report(bench: Bench) -> None:
         "frames": FRAMES,
         "mismatches": bench.mismatches.count,
         "first_mismatches": bench.mismatches.texts,
-        "coverage": bench.coverage.summary() | {"bins": [list(b) for b in bench.coverage.missing()]},
+        "coverage": bench.coverage.summary()
+        | {"bins": [list(b) for b in bench.coverage.missing()]},
         "latency": latency,
     }
     Path("report.json").write_text(json.dumps(result), encoding="utf-8")

@@ -179,10 +179,11 @@ class Model:
 
         A bench keeps frames whose verdict depends on it out of there.
         """
-        edges = (self._last_edge_us, self._next_us())
+        edges = (self._last_edge_us, self.next_us())
         return any(edge is not None and abs(edge - at_us) <= slack_us for edge in edges)
 
-    def _next_us(self) -> int | None:
+    def next_us(self) -> int | None:
+        """The earliest time that is still to come due."""
         times = (self.monitor.next_us(), self.guard.next_us())
         return min((time for time in times if time is not None), default=None)
 
@@ -192,7 +193,7 @@ class Model:
         A HELLO only ever moves times into the future of `_wake_us`, or lowers it in `_good`, so
         looking then is never too late.
         """
-        while (at_us := self._next_us()) is not None and at_us <= self.now_us:
+        while (at_us := self.next_us()) is not None and at_us <= self.now_us:
             self._last_edge_us = at_us
             self.monitor.expire(at_us)
             self.guard.expire(at_us)

@@ -15,6 +15,9 @@ known in the one layout that harp.md §2 pads to: the HA-HA option (type 9, leng
 ends the MH at 8n+1, and the timestamp option (type 10, length 8) stands right before it at 8m+2.
 Elsewhere they count as content, so such a HELLO is always news, which is safe.
 
+`peer_news` is raised for news that leaves for the host. Only `replay` and `flood` have ceilings of
+their own, and "a flood never reaches its CPU": what bounds `peer_news` is the peer's bucket.
+
 **Acceptance.** A HELLO in sequence is accepted: it sets the last Sequence #, re-arms both times,
 makes the peer up. It is kept for comparison only if it leaves for the host, so news that a bucket
 or an action drops stays news. With HA Lifetime 0 and mode `verified` it ends both times and the
@@ -157,7 +160,7 @@ class Monitor:
         watch = self.watches[hello.peer]
         if hello.reason is Reason.REPLAY:
             self._events.occur(EventKind.REPLAY, hello.peer, at_us)
-        elif hello.reason is Reason.HEARTBEAT_NEWS:
+        elif hello.reason is Reason.HEARTBEAT_NEWS and delivered:
             self._events.occur(EventKind.PEER_NEWS, hello.peer, at_us)
         if not hello.accepted:
             return
