@@ -8,6 +8,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from harp.tables.offload import PEERS
+from harp.tables.register_schema import WORD_BITS
 from harp.tables.registers import BY_NAME
 from harp_gateware.layouts import (
     ADDRESS,
@@ -16,26 +17,32 @@ from harp_gateware.layouts import (
     RAM_REQUEST,
     RAM_RESPONSE,
 )
+from harp_gateware.key_cam import DIGIT, KeyCam
 from harp_gateware.priority import lowest
-from harp_gateware.unit_ram import UnitRam
 
-PARTS = 4
-"""Parts of the address that are compared apart, a register between them and the rest."""
 PEER = BY_NAME["peer"]
-SECOND = data.StructLayout(
-    {name: PEER.field(name).width for name in ("group", "vlan", "any_vlan", "mode")}
-    | {"authenticate": 1, "_unused": 8, "enable": 1}
-)
+SECOND = PEER.field("group").at // WORD_BITS
 """The word of a key behind its address."""
+KEY = ("address", "group", "vlan")
+"""Fields that are compared: the register's first, laid out as a request is."""
+FLAGS = data.StructLayout({"any_vlan": 1, "mode": 1, "authenticate": 1, "enable": 1})
+DIGITS_A_PART = 8
+"""Digits of the address between which there is no register."""
+
+
+def _digits(name: str) -> slice:
+    """Where a field's digits lie in the key."""
+    field = PEER.field(name)
+    return slice(field.at // DIGIT, (field.at + field.width) // DIGIT)
 
 
 class PeerTable(wiring.Component):
     """Compares a request with every key at once; answers exactly 3 clocks later, one a clock.
 
-    Keys are flops, written by the host through `i_ram_peer`; a RAM holds them for its reads. A
-    disabled entry matches nothing. One that must be authenticated and is not `seen` is `known` but
-    never hit: its HELLOs are for the host, as there is no HMAC in this build.
-    `seen` has a bit a peer: mode `seen` (offload.md §3).
+    Keys are written by the host through `i_ram_peer` and lie in a `KeyCam`; what is one bit is a
+    flop. A write is answered within 100 clocks. A disabled entry matches nothing. One that must be
+    authenticated and is not `seen` is `known` but never hit: its HELLOs are for the host, as there
+    is no HMAC in this build. `seen` has a bit a peer: mode `seen` (offload.md §3).
     """
 
     def __init__(self, peers: int = PEERS) -> None:
@@ -52,45 +59,42 @@ class PeerTable(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.copy = self._copy = UnitRam(PEER)
-        connect(m, flipped(self.o_ram_peer), self._copy.o)
-        connect(m, flipped(self.i_ram_peer), self._copy.i)
-        keys = [self._key(m, index) for index in range(self._peers)]
-        self._match(m, keys)
+        m.submodules.keys = self._keys = KeyCam(PEER, PEER_REQUEST.size)
+        connect(m, flipped(self.o_ram_peer), self._keys.o)
+        connect(m, flipped(self.i_ram_peer), self._keys.i)
+        m.d.comb += self._keys.probe.eq(self.i.p)
+        flags = [self._flags(m, index) for index in range(self._peers)]
+        self._match(m, flags)
         return m
 
-    def _key(self, m: Module, index: int) -> tuple[Value, data.View]:
-        """Address and rest of an entry, copied as the host writes them."""
-        address = Signal(ADDRESS, name=f"address_{index}")
-        rest = Signal(SECOND, name=f"rest_{index}")
-        here = self._copy.o_written & (self._copy.o_index == index)
-        with m.If(here & (self._copy.o_word == 0)):
-            m.d.sync += address.eq(self._copy.o_data)
-        with m.If(here & (self._copy.o_word != 0)):
-            m.d.sync += rest.eq(self._copy.o_data)
-        m.d.comb += self.seen[index].eq(rest.mode)
-        return address, rest
+    def _flags(self, m: Module, index: int) -> data.View:
+        """The bits of an entry, copied as the host writes them."""
+        flags = Signal(FLAGS, name=f"flags_{index}")
+        keys = self._keys
+        with m.If(keys.o_written & (keys.o_index == index) & (keys.o_word == SECOND)):
+            for name in FLAGS.members:
+                bit = PEER.field(name).at - WORD_BITS * SECOND
+                m.d.sync += flags[name].eq(keys.o_data[bit])
+        m.d.comb += self.seen[index].eq(flags.mode)
+        return flags
 
-    def _match(self, m: Module, keys: list[tuple[Value, data.View]]) -> None:
+    def _match(self, m: Module, flags: list[data.View]) -> None:
         """First clock: parts; second: address and whole key; third: the lowest that matches."""
-        request = self.i.p
         valid = Signal(2)
         known, hit = Signal(self._peers), Signal(self._peers)
         m.d.sync += Cat(valid, self.o.valid).eq(Cat(self.i.valid, valid))
-        for index, (address, rest) in enumerate(keys):
-            parts, group, vlan = Signal(PARTS), Signal(), Signal()
-            width = ADDRESS // PARTS
-            judged = rest.enable & (rest.mode | ~rest.authenticate)
+        for index, flag in enumerate(flags):
+            digits = Cat(same[index] for same in self._keys.equal)
+            judged = flag.enable & (flag.mode | ~flag.authenticate)
+            parts, group, vlan = Signal(ADDRESS // DIGIT // DIGITS_A_PART), Signal(), Signal()
             m.d.sync += [
                 *(
-                    parts[n].eq(
-                        request.source.word_select(n, width) == address.word_select(n, width)
-                    )
-                    for n in range(PARTS)
+                    part.eq(digits[n * DIGITS_A_PART : (n + 1) * DIGITS_A_PART].all())
+                    for n, part in enumerate(parts)
                 ),
-                group.eq((request.group == rest.group) & judged),
-                vlan.eq((request.vlan == rest.vlan) | rest.any_vlan),
-                known[index].eq(parts.all() & rest.enable),
+                group.eq(digits[_digits("group")].all() & judged),
+                vlan.eq(digits[_digits("vlan")].all() | flag.any_vlan),
+                known[index].eq(parts.all() & flag.enable),
                 hit[index].eq(parts.all() & group & vlan),
             ]
         m.d.sync += [
@@ -98,3 +102,8 @@ class PeerTable(wiring.Component):
             self.o.p.index.eq(Mux(hit.any(), lowest(hit), 0)),
             self.o.p.known.eq(known.any()),
         ]
+
+
+assert [(PEER.field(name).at, PEER.field(name).width) for name in KEY] == [
+    (field.offset, field.width) for _, field in PEER_REQUEST
+]

@@ -16,8 +16,9 @@ class UnitRam(wiring.Component):
     """The words of `register`, `stride` a row; the host reads and writes units of them.
 
     Answers 2 clocks a word plus 2 after the request. Bits without a field are 0. A write shows on
-    `o_written` for a clock: `o_index` the element, `o_word` the unit's first word, `o_data` the
-    unit, so that others can keep a copy.
+    `o_written` for a clock: `o_index` the element, `o_word` the unit's first word, `o_last`
+    its words less one, `o_data` the unit, so that others can keep a copy; these hold until the
+    next request. Between requests `o_row` is the row that `peek` was a clock ago.
     """
 
     def __init__(self, register: Register) -> None:
@@ -30,6 +31,9 @@ class UnitRam(wiring.Component):
                 "o_index": Out(range(register.count)),
                 "o_word": Out(range(register.stride)),
                 "o_data": Out(RAM_REQUEST["data"].shape),
+                "o_last": Out(range(4)),
+                "peek": In(range(register.count * register.stride)),
+                "o_row": Out(WORD_BITS),
             }
         )
 
@@ -58,10 +62,12 @@ class UnitRam(wiring.Component):
         m.d.comb += [
             write.addr.eq(row),
             write.data.eq(masked.word_select(number, WORD_BITS)),
-            read.addr.eq(row),
+            read.addr.eq(self.peek),
+            self.o_row.eq(read.data),
             self.o_index.eq(request.address[bits:]),
             self.o_word.eq(request.address[:bits]),
             self.o_data.eq(masked),
+            self.o_last.eq(last),
         ]
         m.d.sync += self.o.valid.eq(0)
         with m.FSM():
@@ -75,7 +81,7 @@ class UnitRam(wiring.Component):
                     m.d.sync += self.o.p.data.eq(0)
                     m.next = "Fetch"
             with m.State("Fetch"):
-                m.d.comb += write.en.eq(request.write)
+                m.d.comb += [write.en.eq(request.write), read.addr.eq(row)]
                 m.next = "Take"
             with m.State("Take"):
                 m.d.sync += [row.eq(row + 1), number.eq(number + 1)]
