@@ -20,12 +20,12 @@ from harp.wire.codec import DEFAULT_CODEC
 from harp.wire.icmpv6 import build_icmpv6
 from harp.wire.messages import (
     AddressKind,
+    BindingAcknowledgement,
     BindingError,
     BindingUpdate,
     DhaadReply,
     DhaadRequest,
     Harp,
-    Heartbeat,
     IpAddress,
     SyncPosition,
 )
@@ -274,7 +274,7 @@ def test_binding_updates_find_their_group_by_address_then_by_prefix() -> None:
 
 
 def test_other_mobility_messages_are_not_expected() -> None:
-    payload = DEFAULT_CODEC.build(PEER, ME, Heartbeat(1))
+    payload = DEFAULT_CODEC.build(PEER, ME, BindingAcknowledgement(0, 1, 600))
     event = ev.PacketReceived(PEER, ME, payload)
     assert reason(engine().receive(event, S)) is Reason.UNEXPECTED
 

@@ -172,3 +172,26 @@ def test_a_bucket_that_fills_and_empties_costs_nothing() -> None:
         wheel.disarm(slot)
     assert len(wheel._order) == 1
     assert wheel.deadline is None and not wheel._order
+
+
+def test_of_a_binding_that_is_twice_in_one_block_the_later_counts() -> None:
+    store = BindingStore()
+    records = [BindingRecord(home(n), COA, 0xC000, s, 100) for n, s in ((1, 5), (2, 5), (1, 6))]
+    assert store.apply_block(BULK.pack(records), AT, NOW) == 3
+    assert len(store) == 2
+    entry = store.get(home(1))
+    assert entry and entry.sequence == 6
+
+
+def test_rows_are_entries_not_taken_apart() -> None:
+    store = BindingStore()
+    assert store.rows(home(1)) == []
+    for bid, lifetime in ((3, 400), (4, 400), (4, 0)):
+        store.apply(change(1, lifetime=lifetime, options=(BindingIdentifier(bid),)), AT, NOW)
+    rows = {row.record[-2:]: row for row in store.rows(home(1))}
+    for bid, live in ((3, True), (4, False)):
+        row, entry = rows[bid.to_bytes(2)], store.find(home(1), bid)
+        assert entry and (row.live, entry.live) == (live, live)
+        assert row.record[:32] == entry.home_address + entry.care_of_address
+        assert (row.expires_us, row.longest_units) == (entry.expires_us, entry.longest_units)
+        assert (row.position, row.options) == (1 << 32 | 1, entry.options)

@@ -370,6 +370,8 @@ class GroupConfig:
     """Send HA-REKEY to every mobile node: IKE state is not carried over (harp.md §9)."""
     require_hop_limit: bool = True
     """Demand hop limit 255 (RFC 5082); off for members that are routers apart."""
+    discover: bool = False
+    """A HELLO of an unknown member that passes the protection makes it one (harp.md §3 rule 9)."""
     protection: Protection = Protection()
     """IPsec unless told otherwise; keys and how they are judged."""
     sync: SyncConfig = SyncConfig()
@@ -391,6 +393,7 @@ class GroupConfig:
                 "16 octets, wanted in virtual mode",
             )
         self._check_times()
+        self._check_discovery()
         voters = len(self.members)
         _require(
             self.quorum == 0 or voters < 2 * self.quorum <= 2 * voters,
@@ -429,6 +432,22 @@ class GroupConfig:
                     "used twice",
                 )
                 seen.add(address)
+
+    def _check_discovery(self) -> None:
+        """Who joins must have passed something, have an address on every link, and may not shift
+        a majority. IPsec has no policy for who is not known yet."""
+        if not self.discover:
+            return
+        protection = self.protection
+        judged = protection.security is Security.PSK and protection.auth is AuthMode.ENFORCE
+        _require(
+            judged or protection.security is Security.NONE,
+            "discover",
+            self.discover,
+            'false, unless security = "psk" with auth = "enforce", or "none"',
+        )
+        _require(len(self.links) == 1, "discover", self.discover, "false with several links")
+        _require(not self.quorum, "discover", self.discover, "false with a quorum")
 
     def _check_times(self) -> None:
         _require(
@@ -512,14 +531,17 @@ class GroupConfig:
         """The Configuration option's value: 8 octets (harp.md §2.3).
 
         Covers what members must share: group, mode, virtual address, prefixes, members and their
-        addresses, code points; with quorum also its size, interval and multiplier (harp.md §5).
+        addresses (with `discover` that they are not fixed), code points; with quorum also its
+        size, interval and multiplier (harp.md §5).
         """
         parts: list[object] = [
             self.group,
             self.mode.value,
             self.virtual_address.hex(),
             sorted((p.address.hex(), p.length) for p in self.home_prefixes),
-            sorted(([a.hex() for a in m.addresses], m.witness) for m in self.members),
+            "discovered"
+            if self.discover
+            else sorted(([a.hex() for a in m.addresses], m.witness) for m in self.members),
             str(self.code_points),
         ]
         if self.quorum:

@@ -50,8 +50,10 @@ from harp.engine.events import (
     PeerUp,
     SequenceSeen,
 )
+from harp.engine.heartbeat import Heartbeats
 from harp.engine.hellos import HelloSender
 from harp.engine.home_agent import HomeAgent
+from harp.engine.joining import as_member
 from harp.engine.journal import (
     EntryForgotten,
     EntryKept,
@@ -68,6 +70,7 @@ from harp.engine.role_base import SERVING, Input
 from harp.engine.role_table import Happening
 from harp.engine.roles import Roles
 from harp.engine.routes import route_effects
+from harp.engine.status import GroupStatus, status_of
 from harp.engine.store import BindingStore
 from harp.engine.switching import Mover, Rekeyer
 from harp.engine.sync import Sync
@@ -77,7 +80,7 @@ from harp.tables.mh import LIFETIME_UNIT_S
 from harp.tables.reasons import Reason
 from harp.wire.bulk import BulkReply
 from harp.wire.codec import Codec
-from harp.wire.messages import BindingUpdate, DhaadRequest
+from harp.wire.messages import BindingUpdate, DhaadRequest, Heartbeat
 
 if TYPE_CHECKING:
     from random import Random
@@ -122,6 +125,7 @@ class Group:
         self.peers = PeerTable(config)
         self.protector = Protector(config, codec, clock_offset_us)
         self.detector = Detector(config, self.peers)
+        self._heartbeats = Heartbeats(config, codec)
         self.hellos = HelloSender(config, self.peers, self.protector, rng)
         self.roles = Roles(config, self.peers, rng)
         self._journal = JournalCodec(codec, clock_offset_us)
@@ -144,6 +148,10 @@ class Group:
         self._followed: bytes | None = None
         self._news = False
         self._clock_warned: set[bytes] = set()
+        self.role_since_us = 0
+        """When the role was entered, µs."""
+        self.role_reason = ""
+        """Why, by name; empty: it is the first."""
         self._takers = self._takers_by_type()
 
     @property
@@ -164,6 +172,10 @@ class Group:
             self._deadline = None if first is None else max(first, self._settled_us)
             self._deadline_known = True
         return self._deadline
+
+    def status(self, now: int) -> GroupStatus:
+        """All of it, for people."""
+        return status_of(self, now)
 
     # Start and end
 
@@ -189,6 +201,7 @@ class Group:
         """INIT (harp.md §5). The Restart Counter is "the greater of the journal's + 1 and UNIX
         seconds at start" (harp.md §3)."""
         unix_s = (now + self.protector.clock_offset_us) // US_PER_S
+        self.role_since_us = now
         counter = max(self._restart_counter, unix_s) & _COUNTER_BITS
         self.hellos.restart_counter = counter
         record = self._journal.encode(RestartKept(counter))
@@ -239,6 +252,17 @@ class Group:
             answer = HelloWanted(HelloKind.ANSWER, peer.identity, link.index)
             effects += self._route([answer], now)
         return effects
+
+    def join(self, heard: Heard, now: int) -> list[Effect]:
+        """The HELLO of a member that nobody configured; it passed the protection (`joining`)."""
+        peer, link = self.peers.add(as_member(heard.source))
+        self.sync.member_found(peer.identity)
+        self.home_agent.member_found(peer.identity)
+        text = f"{peer.name} is a member now: it was discovered"
+        return [
+            Log(Level.INFO, text, self.config.group),
+            *self.receive(peer, link, heard, None, now),
+        ]
 
     def refuse(
         self, peer: Peer, link: PeerLink, heard: Heard, judgement: Judgement, now: int
@@ -327,6 +351,17 @@ class Group:
         # It changes bindings alone: no role, no S flag, nothing that a HELLO says is to settle.
         self._settled_us, self._deadline_known = now, False
         return effects
+
+    def heartbeat(self, request: Heartbeat, event: PacketReceived, now: int) -> list[Effect]:
+        """A member's Heartbeat request (RFC 5847 §3.1): no sign of life here (offload.md §3)."""
+        link = self.config.me.addresses.index(event.destination)
+        counter = self.hellos.restart_counter
+        answer = self._heartbeats.answer(request, event.source, link, counter, now)
+        if answer is None:
+            text = "Heartbeats come too fast"
+            drop = Dropped(Reason.UNEXPECTED, event.source, self.config.group, text)
+            return self._count(drop, now)
+        return [answer]
 
     def dad_finished(self, address: bytes, duplicate: bool, now: int) -> list[Effect]:
         """Duplicate address detection ended."""
@@ -521,6 +556,7 @@ class Group:
     def _role_changed(self, change: StateChanged, now: int) -> list[Effect]:
         """harp.md §9: what a change of role means to forwarding, log and home agent."""
         old, new = change.old, change.new
+        self.role_since_us, self.role_reason = now, change.reason
         effects: list[Effect] = []
         if old is Role.DRAINING:
             effects += self.draining.stop()

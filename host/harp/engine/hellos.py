@@ -94,6 +94,14 @@ class HelloSender:
                 self._schedule(index, now)
         return effects
 
+    def link_up(self, index: int) -> bool:
+        """HELLOs leave on a link."""
+        return self._up[index]
+
+    def slot_runs(self, index: int) -> bool:
+        """An offload sends the multicast HELLOs on a link."""
+        return self._slots[index]
+
     def goodbye(self, now: int) -> list[Effect]:
         """HA Lifetime 0 to all, three times at once: nobody is there to wait (harp.md §9)."""
         effects: list[Effect] = []

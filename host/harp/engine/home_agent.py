@@ -119,6 +119,10 @@ class HomeAgent:
         virtual = self._config.mode is SwitchMode.VIRTUAL
         return self._config.virtual_address if virtual else self._config.identity
 
+    def member_found(self, address: bytes) -> None:
+        """A member's address that is not in the configuration: no mobile node may have it."""
+        self._registrar.own.add(address)
+
     # The role
 
     def activate(self, now: int) -> list[Effect]:

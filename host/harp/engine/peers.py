@@ -166,6 +166,12 @@ class PeerTable:
         self.silence_us = config.detection_us
         """Largest multiplier x interval heard, µs (harp.md §5, "no active")."""
 
+    def add(self, member: MemberConfig) -> tuple[Peer, PeerLink]:
+        """One more member, of one link: it was discovered."""
+        peer = self.peers[member.identity] = Peer(member)
+        found = self.by_address[member.identity] = (peer, peer.links[0])
+        return found
+
     def __iter__(self) -> Iterator[Peer]:
         return iter(self.peers.values())
 

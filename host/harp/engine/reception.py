@@ -16,6 +16,7 @@ from harp.engine.config import UNSPECIFIED
 from harp.engine.effects import Dropped, Effect, SendParameterProblem
 from harp.engine.events import IcmpReceived, PacketReceived
 from harp.engine.group import Group
+from harp.engine.joining import LINK, may_join
 from harp.engine.protection import Heard
 from harp.tables.constants import US_PER_S, WRONG_GROUP_RATE_PER_S
 from harp.tables.harp_types import LOG_INDEX, HarpType, Status
@@ -28,6 +29,7 @@ from harp.wire.messages import (
     BindingUpdate,
     DhaadReply,
     Harp,
+    Heartbeat,
     Malformed,
     Message,
 )
@@ -103,7 +105,8 @@ class Reception:
             return self._drop(Reason.BAD_HOP_LIMIT, event, f"hop limit {event.hop_limit}", group)
         found = group.peers.by_address.get(event.source) if group else None
         if group is None or found is None:
-            return self._stranger(event, message, now)
+            joined = self._join(group, event, message, now) if group else None
+            return self._stranger(event, message, now) if joined is None else joined
         peer, link = found
         heard = Heard(
             peer.identity, link.index, event.source, event.destination, event.payload, message
@@ -112,6 +115,18 @@ class Reception:
         if judgement:
             return group.refuse(peer, link, heard, judgement, now)
         return group.receive(peer, link, heard, bulk, now)
+
+    def _join(
+        self, group: Group, event: PacketReceived, message: Harp, now: int
+    ) -> list[Effect] | None:
+        """Rule 9 with `discover = true`: a new member and its first HELLO; None: it is none."""
+        heard = Heard(event.source, LINK, event.source, event.destination, event.payload, message)
+        if not may_join(group.config, group.peers, heard, event.link):
+            return None
+        if group.protector.judge(heard, now):
+            return None
+        self._homes.setdefault(event.source, []).append(group)
+        return group.join(heard, now)
 
     def _stranger(self, event: PacketReceived, message: Harp, now: int) -> list[Effect]:
         """Rules 9 and 10: from no member of any group, or from one of another group. The latter
@@ -145,13 +160,26 @@ class Reception:
     # Everything else
 
     def _mobility(self, event: PacketReceived, message: Message, now: int) -> list[Effect]:
-        """Binding Updates go to their group's home agent; nothing else is expected here."""
+        """Binding Updates go to their group's home agent, members' Heartbeats to their group;
+        nothing else is expected here."""
+        if isinstance(message, Heartbeat):
+            return self._heartbeat(event, message, now)
         if not isinstance(message, BindingUpdate):
             return self._drop(Reason.UNEXPECTED, event, type(message).__name__)
         group = self._home_agent_at(event.destination, event.source)
         if group is None:
             return self._drop(Reason.UNEXPECTED, event, "not to a home agent address")
         return group.binding_update(message, event, now)
+
+    def _heartbeat(self, event: PacketReceived, message: Heartbeat, now: int) -> list[Effect]:
+        """Requests of members are answered (RFC 5847 §3.1); we ask nobody."""
+        homes, ours = self._homes.get(event.source, ()), event.destination
+        group = next((group for group in homes if ours in group.config.me.addresses), None)
+        if group is None or message.response:
+            return self._drop(Reason.UNEXPECTED, event, "Heartbeat", group)
+        if event.hop_limit != HOP_LIMIT and group.config.require_hop_limit:
+            return self._drop(Reason.BAD_HOP_LIMIT, event, f"hop limit {event.hop_limit}", group)
+        return group.heartbeat(message, event, now)
 
     def _home_agent_at(self, address: bytes, home_address: bytes) -> Group | None:
         """The group whose home agent has an address; of several (hard mode), the one with the home

@@ -75,7 +75,8 @@ class Registrar:
         self._store = store
         self._routers = dict(config.home_agent.mobile_prefixes)
         members = (address for member in config.members for address in member.addresses)
-        self._own = frozenset((*members, config.virtual_address))
+        self.own = {*members, config.virtual_address}
+        """Addresses of the home agents: no mobile node may have one."""
         self._home_prefixes = tuple(
             (128 - prefix.length, int.from_bytes(prefix.address) >> (128 - prefix.length))
             for prefix in config.home_prefixes
@@ -149,7 +150,7 @@ class Registrar:
             # RFC 6275 §10.3.1: "not an on-link IPv6 address with respect to the home agent's
             # current Prefix List ... MUST reject the Binding Update".
             return Refuse(BaStatus.NOT_HOME_SUBNET)
-        if home in self._own:
+        if home in self.own:
             return Refuse(BaStatus.PROHIBITED)
         if request.kept and len(request.raw) > MAX_KEPT_OCTETS:
             return Refuse(BaStatus.INSUFFICIENT_RESOURCES)
@@ -222,7 +223,7 @@ class Registrar:
 
     def _leads_back(self, home: bytes, care_of: bytes) -> bool:
         """Whether packets for `home` would come back here from its care-of address for ever."""
-        if care_of == home or care_of in self._own:
+        if care_of == home or care_of in self.own:
             return True
         for _ in range(MAX_CARE_OF_CHAIN):
             behind = self._store.care_of(care_of)

@@ -212,6 +212,10 @@ class Sync:
 
     # Members
 
+    def member_found(self, peer: bytes) -> None:
+        """A member that is not in the configuration: it was discovered."""
+        self._members.add(peer)
+
     def peer_up(self, peer: bytes, now: int) -> list[Effect]:
         """A member can be heard."""
         if peer not in self._members or peer in self._up:
