@@ -128,10 +128,6 @@ class Core(wiring.Component):
             rx.now_us.eq(self.now_us),
             rx.action__action.eq(bank.action__action),
             rx.action__bucket.eq(bank.action__bucket),
-            *(
-                rx.local__address[n].eq(bank.local__address[n])
-                for n in range(self._params.local_addresses)
-            ),
         ]
 
     def _watch(self, m: Module) -> None:

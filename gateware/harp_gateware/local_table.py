@@ -3,14 +3,18 @@
 Ref: offload.md §2 (16 addresses, empty = all are local; multicast always is)
 """
 
-from amaranth import Cat, Module, Mux, Signal
-from amaranth.lib import data, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth import Cat, Module, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
 
-from harp_gateware.layouts import ADDRESS
+from harp.tables.registers import BY_NAME
+from harp_gateware.key_cam import DIGIT, KeyCam
+from harp_gateware.layouts import ADDRESS, RAM_REQUEST, RAM_RESPONSE
 
-PARTS = 4
-"""Parts of half an address that are compared apart, a register between them and the rest."""
+LOCAL = BY_NAME["local"]
+HALF = 64
+DIGITS_A_PART = 4
+"""Digits between which there is no register."""
 MULTICAST = 0xFF
 
 
@@ -19,58 +23,45 @@ class LocalTable(wiring.Component):
 
     `low` is 1 in the clock of an address's first half on `word`, `high` in that of its second.
     3 clocks behind the second `local` says whether it is local or multicast, `multicast` whether it
-    is that; both hold until the next. Between addresses the comparators look for unused entries.
+    is that; both hold until the next. A write of the host is answered within 100 clocks.
     """
 
-    def __init__(self, entries: int) -> None:
-        self._entries = entries
-        super().__init__(
-            {
-                "word": In(64),
-                "low": In(1),
-                "high": In(1),
-                "address": In(data.ArrayLayout(ADDRESS, entries)),
-                "local": Out(1),
-                "multicast": Out(1),
-            }
-        )
+    word: In(64)
+    low: In(1)
+    high: In(1)
+    local: Out(1)
+    multicast: Out(1)
+    i_ram_local: In(stream.Signature(RAM_REQUEST, always_ready=True))
+    o_ram_local: Out(stream.Signature(RAM_RESPONSE, always_ready=True))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        width = 64 // PARTS
-        probe = Signal(64)
-        asked = self.low | self.high
+        m.submodules.keys = keys = KeyCam(LOCAL, ADDRESS)
+        connect(m, flipped(self.i_ram_local), keys.i)
+        connect(m, flipped(self.o_ram_local), keys.o)
+        probe = Signal(HALF)
         low, high = Signal(2), Signal(2)
-        idle = Signal(2)
-        first_octet = Signal()
+        m.d.comb += keys.probe.eq(probe.replicate(2))
         m.d.sync += [
-            probe.eq(Mux(asked, self.word, 0)),
+            probe.eq(self.word),
             low.eq(Cat(self.low, low)),
             high.eq(Cat(self.high, high)),
-            idle.eq(Cat(~asked, idle)),
         ]
         with m.If(self.low):
-            m.d.sync += first_octet.eq(self.word[:8] == MULTICAST)
-        hit, unused = Signal(self._entries), Signal(self._entries)
-        for n in range(self._entries):
-            half = [Signal(PARTS, name=f"half_{n}_{k}") for k in range(2)]
+            m.d.sync += self.multicast.eq(self.word[:8] == MULTICAST)
+        hit, used = Signal(LOCAL.count), Signal(LOCAL.count)
+        for n in range(LOCAL.count):
+            parts = Signal(ADDRESS // DIGIT // DIGITS_A_PART, name=f"parts_{n}")
+            digits = Cat(same[n] for same in keys.equal)
             first = Signal(name=f"first_{n}")
-            for k in range(2):
-                m.d.sync += half[k].eq(
-                    Cat(
-                        probe.word_select(p, width)
-                        == self.address[n].word_select(PARTS * k + p, width)
-                        for p in range(PARTS)
-                    )
-                )
+            m.d.sync += parts.eq(
+                Cat(digits.word_select(p, DIGITS_A_PART).all() for p in range(len(parts)))
+            )
             with m.If(low[1]):
-                m.d.sync += first.eq(half[0].all())
+                m.d.sync += first.eq(parts[: len(parts) // 2].all())
             with m.If(high[1]):
-                m.d.sync += hit[n].eq(first & half[1].all())
-            with m.If(idle[1]):
-                m.d.sync += unused[n].eq(half[0].all() & half[1].all())
-        m.d.comb += [
-            self.multicast.eq(first_octet),
-            self.local.eq((hit & ~unused).any() | unused.all() | first_octet),
-        ]
+                m.d.sync += hit[n].eq(first & parts[len(parts) // 2 :].all())
+            with m.If(keys.o_written & (keys.o_index == n)):
+                m.d.sync += used[n].eq(keys.o_data.any())
+        m.d.comb += self.local.eq((hit & used).any() | ~used.any() | self.multicast)
         return m

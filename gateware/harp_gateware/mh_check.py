@@ -22,10 +22,11 @@ from harp_gateware.layouts import (
 )
 from harp_gateware.local_table import LocalTable
 from harp_gateware.padding import Padding
-from harp_gateware.params import CoreParams
 from harp_gateware.type_table import TypeTable
 from harp_gateware.walk import HOP_BY_HOP, WALKED
 
+RAM_AREAS = ("mh_type", "local")
+"""Areas of the register map whose RAM lies here."""
 HOME_ADDRESS = bytes((2, 1, 2, 0, 0, 201, 16))
 """Octets 1 to 7 of the one layout: Hdr Ext Len 2, PadN of 2, option 201 of 16; octets 4 and 5 are
 padding and may be anything."""
@@ -67,9 +68,9 @@ class MhCheck(wiring.Component):
     has found a Mobility Header (`transit`: also if it was truncated).
     """
 
-    def __init__(self, params: CoreParams) -> None:
-        self._params = params
-        entries = params.local_addresses
+    def __init__(self) -> None:
+        request = stream.Signature(RAM_REQUEST, always_ready=True)
+        response = stream.Signature(RAM_RESPONSE, always_ready=True)
         super().__init__(
             {
                 "i": In(stream.Signature(L3_WORD, always_ready=True)),
@@ -81,9 +82,8 @@ class MhCheck(wiring.Component):
                 "demand_hop_limit": In(1),
                 "harp_mh_type": In(8),
                 "harp_types": In(32),
-                "local_address": In(data.ArrayLayout(ADDRESS, entries)),
-                "i_ram_mh_type": In(stream.Signature(RAM_REQUEST, always_ready=True)),
-                "o_ram_mh_type": Out(stream.Signature(RAM_RESPONSE, always_ready=True)),
+                **{f"i_ram_{area}": In(request) for area in RAM_AREAS},
+                **{f"o_ram_{area}": Out(response) for area in RAM_AREAS},
             }
         )
 
@@ -91,7 +91,7 @@ class MhCheck(wiring.Component):
         m = Module()
         m.submodules.padding = self._padding = Padding()
         m.submodules.checksum = self._checksum = Checksum()
-        m.submodules.local = self._local = LocalTable(self._params.local_addresses)
+        m.submodules.local = self._local = LocalTable()
         m.submodules.types = self._types = TypeTable()
         self._preview(m)
         self._place(m)
@@ -178,7 +178,6 @@ class MhCheck(wiring.Component):
             local.word.eq(octets),
             local.low.eq(fixed & (self._index == 3)),
             local.high.eq(fixed & (self._index == 4)),
-            local.address.eq(self.local_address),
             self.facts.transit.eq(~local.local),
             self.facts.multicast.eq(local.multicast),
             self.o_peer.p.source.eq(source),
@@ -246,8 +245,9 @@ class MhCheck(wiring.Component):
         """Proto, Header Len, MH Type, and of HARP Type and Group ID."""
         octets = [self._word.data.word_select(n, 8) for n in range(8)]
         facts, types = self.facts, self._types
-        connect(m, flipped(self.i_ram_mh_type), types.i_ram_mh_type)
-        connect(m, flipped(self.o_ram_mh_type), types.o_ram_mh_type)
+        for area, owner in zip(RAM_AREAS, (types, self._local), strict=True):
+            for name in (f"i_ram_{area}", f"o_ram_{area}"):
+                connect(m, flipped(getattr(self, name)), getattr(owner, name))
         begun = Signal(2)
         header_len = [Signal(8, name=f"header_len_{n}") for n in range(3)]
         end = Signal(9)  # words of the chain and the MH, less one

@@ -3,13 +3,14 @@
 Ref: offload.md §3 (key: source address, Group ID, VLAN or any; 32 peers), §1 (one match a frame)
 """
 
-from amaranth import Cat, Module, Mux, Signal, Value
+from amaranth import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from harp.tables.offload import PEERS
 from harp.tables.register_schema import WORD_BITS
 from harp.tables.registers import BY_NAME
+from harp_gateware.key_cam import DIGIT, KeyCam
 from harp_gateware.layouts import (
     ADDRESS,
     PEER_REQUEST,
@@ -17,7 +18,6 @@ from harp_gateware.layouts import (
     RAM_REQUEST,
     RAM_RESPONSE,
 )
-from harp_gateware.key_cam import DIGIT, KeyCam
 from harp_gateware.priority import lowest
 
 PEER = BY_NAME["peer"]

@@ -8,9 +8,9 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from harp.tables.reasons import OFFLOAD_REASONS
+from harp_gateware import mh_check
 from harp_gateware.align import Align
 from harp_gateware.layouts import (
-    ADDRESS,
     EVENT,
     HELLO_COMMIT,
     HELLO_REQUEST,
@@ -31,7 +31,7 @@ from harp_gateware.release import Release
 from harp_gateware.verdict import Verdict
 from harp_gateware.walk import Walk
 
-RAM_AREAS = ("mh_type", "bucket", "reason_frames", "outcome_frames")
+RAM_AREAS = ("mh_type", "local", "bucket", "reason_frames", "outcome_frames")
 """Areas of the register map whose RAM lies here."""
 
 
@@ -44,8 +44,8 @@ class RxPath(wiring.Component):
 
     `i` is words back to back or with gaps, without back-pressure; every frame has one `o_verdict`
     in order, at most one `o_early` before it. The other streams and their times are those of the
-    table "What passes between the two owners" in `docs/gateware.md`. `control__*`, `action__*` and
-    `local__address` are the bank's registers, `plain` says that nothing is enforced (no
+    table "What passes between the two owners" in `docs/gateware.md`. `control__*` and `action__*`
+    are the bank's registers, `plain` says that nothing is enforced (no
     `filter_enable`, or no lease); they are sampled once a frame.
     """
 
@@ -73,7 +73,6 @@ class RxPath(wiring.Component):
                 "control__harp_types": In(32),
                 "action__action": In(data.ArrayLayout(2, reasons)),
                 "action__bucket": In(data.ArrayLayout(3, reasons)),
-                "local__address": In(data.ArrayLayout(ADDRESS, params.local_addresses)),
                 **{f"i_ram_{area}": In(_stream(RAM_REQUEST)) for area in RAM_AREAS},
                 **{f"o_ram_{area}": Out(_stream(RAM_RESPONSE)) for area in RAM_AREAS},
             }
@@ -84,7 +83,7 @@ class RxPath(wiring.Component):
         m.submodules.align = self._align = Align()
         m.submodules.walk = self._walk = Walk()
         m.submodules.length = self._length = Length()
-        m.submodules.mh_check = self._mh_check = MhCheck(self._params)
+        m.submodules.mh_check = self._mh_check = MhCheck()
         m.submodules.release = self._release = Release()
         m.submodules.verdict = self._verdict = Verdict(self._params)
         connect(m, flipped(self.i), self._align.i)
@@ -111,7 +110,7 @@ class RxPath(wiring.Component):
             connect(m, flipped(getattr(self, name)), getattr(self._verdict, name))
         connect(m, flipped(self.o_early), self._release.o_early)
         for area in RAM_AREAS:
-            owner = self._mh_check if area == "mh_type" else self._verdict
+            owner = self._mh_check if area in mh_check.RAM_AREAS else self._verdict
             for name in (f"i_ram_{area}", f"o_ram_{area}"):
                 connect(m, flipped(getattr(self, name)), getattr(owner, name))
 
@@ -121,7 +120,6 @@ class RxPath(wiring.Component):
             check.demand_hop_limit.eq(self.control__demand_hop_limit),
             check.harp_mh_type.eq(self.control__harp_mh_type),
             check.harp_types.eq(self.control__harp_types),
-            check.local_address.eq(self.local__address),
             verdict.peers_complete.eq(self.control__peers_complete),
             verdict.action.eq(self.action__action),
             verdict.bucket.eq(self.action__bucket),

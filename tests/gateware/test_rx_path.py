@@ -22,7 +22,7 @@ from harp_sim.model.model import Egress, Judgement, Model
 CLOCKS_A_US = 4
 VERDICT_CLOCKS = 14
 """From a frame's last word to its verdict, so that a held frame leaves 16 behind it."""
-RAM_CLOCKS = 16
+RAM_CLOCKS = 100
 Waits = deque[tuple[int, dict[str, int]]]
 
 
@@ -63,8 +63,6 @@ class Bench:
         for n, reason in enumerate(OFFLOAD_REASONS):
             ctx.set(dut.action__action[n], ACTIONS.index(config.rules[reason].action))
             ctx.set(dut.action__bucket[n], config.rules[reason].bucket)
-        for n, address in enumerate(config.local):
-            ctx.set(dut.local__address[n], int.from_bytes(address, "little"))
         ctx.set(dut.control__peers_complete, config.peers_complete)
         ctx.set(dut.control__demand_hop_limit, config.demand_hop_limit)
         ctx.set(dut.control__harp_mh_type, config.harp_type)
@@ -86,7 +84,10 @@ class Bench:
         raise AssertionError(f"{area} {address:#x}: no answer in {RAM_CLOCKS} clocks")
 
     async def program(self, ctx: Any) -> None:
-        """Type table and buckets."""
+        """Type table, local table and buckets."""
+        for n, octets in enumerate(self.config.local):
+            address = BY_NAME["local"].address(n)
+            await self.ram(ctx, "local", address, int.from_bytes(octets, "little"))
         for mh_type, entry in self.config.types.items():
             word = 1 | entry.allowed << 1 | entry.min_header_len << 8
             if entry.bucket is not None:

@@ -335,6 +335,7 @@ _VERDICTS = (
         0x0280,
         (Field("address", 128, RW, doc="A local address, first octet lowest; :: = unused."),),
         count=LOCAL_ADDRESSES,
+        home=Home.RAM,
         doc="Destinations whose MH is judged; all unused: every one is.",
     ),
     Register(
