@@ -206,7 +206,6 @@ class Core(wiring.Component):
             events.ack.eq(bank.event_ack__id__strobe[0]),
             events.ack_id.eq(bank.event_ack__id),
             events.ack_count.eq(bank.event_ack__count),
-            bank.event_pending__indexes.eq(events.pending),
             bank.now__us.eq(self._now),
         ]
         for n, state in enumerate((self.net_state, self.host_state)):

@@ -33,8 +33,9 @@ COUNT = 16
 SPACING_US = US_PER_S // MAX_FLOOD_EVENTS_PER_SECOND
 RARE = (EventCode.REPLAY, EventCode.FLOOD)
 """Kinds that are pushed at most once in SPACING_US each."""
-TOLD = 28
+TOLD = 27
 """Bits of the time of the last push: repeats are due after 20 ms, and asked for more often."""
+AREAS = ("event", "event_pending")
 EVENT_AREA = BY_NAME["event"]
 
 ROW = data.StructLayout({"first": TIME_US, "count": COUNT, "told_us": TOLD, "told": 1})
@@ -50,7 +51,8 @@ class Events(wiring.Component):
 
     A push is repeated EVENT_REPEAT_US after the last one, until `ack` with the count that the event
     then has; another count only makes it due at once. Flags and counts are exact; pushes of
-    `replay` and `flood` are 100 ms apart in each kind. Counts stay at 65,535.
+    `replay` and `flood` are 100 ms apart in each kind. Counts stay at 65,535. An `ack` while one is
+    under way (4 clocks, behind what waits to be entered) is ignored: its event is pushed again.
     """
 
     def __init__(self, depths: tuple[int, ...]) -> None:
@@ -58,6 +60,8 @@ class Events(wiring.Component):
         sources = {
             f"i_{n}": In(stream.Signature(EVENT, always_ready=True)) for n in range(len(depths))
         }
+        request = stream.Signature(RAM_REQUEST, always_ready=True)
+        response = stream.Signature(RAM_RESPONSE, always_ready=True)
         super().__init__(
             {
                 **sources,
@@ -66,10 +70,9 @@ class Events(wiring.Component):
                 "ack_id": In(ID),
                 "ack_count": In(COUNT),
                 "o": Out(stream.Signature(EVENT_PUSH)),
-                "pending": Out(data.ArrayLayout(EVENT_STRIDE, len(EVENT_KINDS))),
                 "lost": Out(1),
-                "i_ram_event": In(stream.Signature(RAM_REQUEST, always_ready=True)),
-                "o_ram_event": Out(stream.Signature(RAM_RESPONSE, always_ready=True)),
+                **{f"i_ram_{area}": In(request) for area in AREAS},
+                **{f"o_ram_{area}": Out(response) for area in AREAS},
             }
         )
 
@@ -79,14 +82,24 @@ class Events(wiring.Component):
         self._read, self._write = ram.read_port(), ram.write_port()
         self._id = Signal(ID)
         self._row = Signal(ROW)
+        m.submodules.pending = pending = memory.Memory(
+            shape=EVENT_STRIDE, depth=len(EVENT_KINDS), init=[]
+        )
+        flags, self._set_flags = pending.read_port(domain="comb"), pending.write_port()
+        self._flags = Signal(EVENT_STRIDE)  # what is pending of this kind
         self._flag = Signal()  # `self._id` is pending
+        self._kind, index = self._id[-4:], self._id[:5]
         m.d.comb += [
             self._read.addr.eq(self._id),
             self._write.addr.eq(self._id),
+            flags.addr.eq(self._kind),
+            self._set_flags.addr.eq(self._kind),
         ]
-        m.d.sync += self._row.eq(self._read.data)
-        flags = self.pending.as_value()
-        m.d.sync += self._flag.eq(flags.bit_select(self._id, 1))
+        m.d.sync += [
+            self._row.eq(self._read.data),
+            self._flags.eq(flags.data),
+            self._flag.eq(self._flags.bit_select(index, 1)),
+        ]
         self._gather(m)
         self._wait(m)
         self._hold_back(m)
@@ -117,11 +130,11 @@ class Events(wiring.Component):
         """One acknowledgement and one access of the host, until they are done."""
         self._acked, self._asked = Signal(), Signal()
         self._ack_id, self._ack_count = Signal(ID), Signal(COUNT)
-        self._access = Signal(RAM_REQUEST)
+        self._access, self._all = Signal(RAM_REQUEST), Signal()
         self._ack_done, self._served = Signal(), Signal()
         with m.If(self._ack_done):
             m.d.sync += self._acked.eq(0)
-        with m.If(self.ack):
+        with m.If(self.ack & ~self._acked):
             m.d.sync += [
                 self._acked.eq(1),
                 self._ack_id.eq(self.ack_id),
@@ -131,17 +144,27 @@ class Events(wiring.Component):
             m.d.sync += self._asked.eq(0)
         with m.If(self.i_ram_event.valid):
             m.d.sync += [self._asked.eq(1), self._access.eq(self.i_ram_event.p)]
+        with m.If(self.i_ram_event_pending.valid):
+            m.d.sync += [self._asked.eq(1), self._access.eq(self.i_ram_event_pending.p)]
+        with m.If(self.i_ram_event.valid | self.i_ram_event_pending.valid):
+            m.d.sync += self._all.eq(self.i_ram_event_pending.valid)
         low = EVENT_AREA.stride.bit_length() - 1
-        self._asked_id = self._access.address[low : low + ID]
+        # `event_pending` asks for a kind, `event` for an id.
+        address = self._access.address
+        self._asked_id = Mux(self._all, address[:4] << 5, address[low : low + ID])
         second = EVENT_AREA.field("count").at // WORD_BITS
         pick = Mux(self._access.address[:low] == second, self._row.count, self._row.first)
-        m.d.sync += self.o_ram_event.valid.eq(self._served)
+        answer = Signal(TIME_US)
+        m.d.comb += [self.o_ram_event.p.data.eq(answer), self.o_ram_event_pending.p.data.eq(answer)]
+        m.d.sync += [
+            self.o_ram_event.valid.eq(self._served & ~self._all),
+            self.o_ram_event_pending.valid.eq(self._served & self._all),
+        ]
         with m.If(self._served):
-            m.d.sync += self.o_ram_event.p.data.eq(Mux(self._flag, pick, 0))
+            m.d.sync += answer.eq(Mux(self._all, self._flags, Mux(self._flag, pick, 0)))
 
     def _hold_back(self, m: Module) -> None:
         """Whether a rare kind may be pushed again."""
-        self._kind = self._id[-4:]
         now = self.now_us[:TOLD]
         self._held, self._pushed = Signal(), Signal()
         holds: list[Value] = []
@@ -165,11 +188,21 @@ class Events(wiring.Component):
         waited = (now[:TOLD] - self._row.told_us)[:TOLD]
         m.d.comb += past.eq(~self._row.told | (waited >= EVENT_REPEAT_US))
         back = (now[:STAMP] - stamp)[:STAMP]
-        flags = self.pending.as_value()
         set_, clear = Signal(), Signal()
-        m.d.comb += self._write.data.eq(self._row)
+        here = (1 << self._id[:5])[:EVENT_STRIDE]
+        m.d.comb += [
+            self._write.data.eq(self._row),
+            self._set_flags.data.eq(Mux(set_, self._flags | here, self._flags & ~here)),
+            self._set_flags.en.eq(set_ | clear),
+        ]
         work = Signal(4)  # enter, acknowledge, serve, scan
         with m.FSM():
+            with m.State("Reset"):
+                # The RAM outlives a reset, what was pending does not.
+                m.d.comb += [self._set_flags.data.eq(0), self._set_flags.en.eq(1)]
+                m.d.sync += self._id.eq(self._id + EVENT_STRIDE)
+                with m.If(self._kind == len(EVENT_KINDS) - 1):
+                    m.next = "Choose"
             with m.State("Choose"):
                 with m.If(self._some):
                     m.d.comb += self._taken.eq(1)
@@ -215,11 +248,6 @@ class Events(wiring.Component):
                         ]
                         m.d.sync += scan.eq(0)
                         self._push(m)
-        for n in range(IDS):
-            with m.If(set_ & (self._id == n)):
-                m.d.sync += flags[n].eq(1)
-            with m.If(clear & (self._id == n)):
-                m.d.sync += flags[n].eq(0)
         with m.If(self.o.valid & self.o.ready):
             m.d.sync += self.o.valid.eq(0)
 

@@ -519,6 +519,7 @@ _EVENTS = (
         0x0610,
         (Field("indexes", 32, RO, doc="Bit n: pending for index n."),),
         count=len(EVENT_KINDS),
+        home=Home.RAM,
         doc="Pending events of each kind (index: EVENT_KINDS).",
     ),
     Register(
