@@ -182,7 +182,7 @@ class HomeAgent:
         return self._decide(request, now, unique=not self._config.home_agent.dad)
 
     def _check(self, request: Request) -> Discard | None:
-        if self._service in (Service.OFF, Service.PAUSED):
+        if self._service is Service.OFF or self._service is Service.PAUSED:
             return Discard(Reason.UNEXPECTED, f"home agent is {self._service}")
         pending = self._pending.get(self._latest.get(request.home_address, 0))
         if pending and pending[0].raw == request.raw:

@@ -162,9 +162,9 @@ class Reception:
     def _mobility(self, event: PacketReceived, message: Message, now: int) -> list[Effect]:
         """Binding Updates go to their group's home agent, members' Heartbeats to their group;
         nothing else is expected here."""
-        if isinstance(message, Heartbeat):
-            return self._heartbeat(event, message, now)
         if not isinstance(message, BindingUpdate):
+            if isinstance(message, Heartbeat):
+                return self._heartbeat(event, message, now)
             return self._drop(Reason.UNEXPECTED, event, type(message).__name__)
         group = self._home_agent_at(event.destination, event.source)
         if group is None:

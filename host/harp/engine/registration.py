@@ -146,7 +146,10 @@ class Registrar:
     def _check_home(self, request: Request) -> Refuse | None:
         home = request.home_address
         number = int.from_bytes(home)
-        if not any(number >> shift == bits for shift, bits in self._home_prefixes):
+        for shift, bits in self._home_prefixes:
+            if number >> shift == bits:
+                break
+        else:
             # RFC 6275 §10.3.1: "not an on-link IPv6 address with respect to the home agent's
             # current Prefix List ... MUST reject the Binding Update".
             return Refuse(BaStatus.NOT_HOME_SUBNET)

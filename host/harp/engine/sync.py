@@ -382,13 +382,13 @@ class Sync:
 
     def _kept_changes(self, changes: tuple[Change, ...], token: int | None) -> list[Effect]:
         """Journal records of all that the changes may have reached: the whole home address."""
-        journal, rows = self._journal, self.store.rows
+        journal = self._journal
         if journal is None or not changes:
             return []
-        homes = dict.fromkeys([cache.home_address for cache, _ in changes])
-        records = [journal.encode_row(row) for home in homes for row in rows(home)]
+        homes = {cache.home_address: None for cache, _ in changes}
+        records = b"".join([journal.encode_row(r) for home in homes for r in self.store.rows(home)])
         wanted = token if self.config.sync.journal_sync else None
-        return [_make_record(self.config.group, b"".join(records), wanted)]
+        return [_make_record(self.config.group, records, wanted)]
 
     def _kept_entries(
         self, keys: Iterable[Key], block: bytes, journal: JournalCodec
