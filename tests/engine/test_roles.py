@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from harp.engine import role_table
 from harp.engine.config import SwitchMode
 from harp.engine.effects import (
     CommandAnswered,
@@ -26,9 +25,10 @@ from harp.engine.events import (
     PeerDown,
     PeerUp,
 )
+from harp.engine.machine import Row
 from harp.engine.peers import LinkState, Peer, PeerTable
 from harp.engine.role_base import Input
-from harp.engine.role_table import TABLE, Happening, RoleReason, Row
+from harp.engine.role_table import TABLE, Happening, RoleReason
 from harp.engine.roles import Roles
 from harp.tables.harp_types import HarpType, Status
 from harp.tables.reasons import Reason
@@ -172,16 +172,6 @@ def test_every_handler_stands_in_the_table() -> None:
         if name.startswith("_") and "what" in getattr(method, "__annotations__", {})
     }
     assert takes_input - {"answers_exchange"} == named
-
-
-def test_a_table_with_a_gap_or_two_rows_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    rules = role_table._RULES
-    monkeypatch.setattr(role_table, "_RULES", rules[1:])
-    with pytest.raises(ValueError, match="no row for"):
-        role_table._expand()
-    monkeypatch.setattr(role_table, "_RULES", (*rules, rules[0]))
-    with pytest.raises(ValueError, match="two rows for"):
-        role_table._expand()
 
 
 def test_a_change_of_state_that_no_row_names_is_a_bug(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,12 +15,12 @@ from harp.engine.fullsync import (
     Arrival,
     Asker,
     Exchange,
-    Phase,
     all_since,
     index_of,
     serial_of,
     single,
 )
+from harp.engine.fullsync_table import Phase
 from harp.engine.store import BindingStore
 from harp.engine.stream import REMEMBERED_REPLIES, Answers, Stream, some_homes, whole_store
 from harp.tables.harp_types import HarpFlag, HarpType, Status

@@ -4,7 +4,7 @@ Ref: harp.md §3 ("HELLO replay"), §4; RFC 6275 §9.5.1 and RFC 1982 (sequence 
 
 Whoever watches a link — the engine's own deadlines, the offload, BFD, VRRP — the events that come
 out are the same: `PeerUp`, `PeerDown`, `PeerLeft`, `PeerChanged`, and `PeerLinkChanged` for one of
-several links.
+several links. What each state of a link does about each happening stands in `liveness_table.TABLE`.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from harp.engine.events import (
     PeerUp,
     SequenceSeen,
 )
+from harp.engine.liveness_table import TABLE, Happening
 from harp.engine.peers import FLAG_A, LinkState, Peer, PeerLink, PeerTable
 from harp.tables.constants import US_PER_MS
 from harp.tables.harp_types import HarpFlag
@@ -53,8 +54,88 @@ class Detector:
         self._links = {link.name: i for i, link in enumerate(config.links)}
         self._sources: dict[int, set[DetectionSource]] = {}
         self._warned: set[bytes] = set()
+        self._allowed: tuple[LinkState, ...] = ()
+        """Where the row at hand may lead to."""
         self.deadline: int | None = None
         """Nothing is due before it, µs. It may be early: a HELLO only moves deadlines back."""
+
+    # The machine of one link
+
+    def hear(self, happening: Happening, peer: Peer, link: PeerLink, at: int) -> list[Effect]:
+        """One row of the table. `at`: from when on silence is counted, or a state holds, µs."""
+        row = TABLE[link.state, happening]
+        self._allowed = row.targets
+        effects: list[Effect] = getattr(self, f"_{row.handler}")(peer, link, at)
+        return effects
+
+    def _turn(self, peer: Peer, link: PeerLink, state: LinkState, now: int) -> list[Effect]:
+        """Writes a link's state; the only place that does."""
+        if state not in self._allowed:
+            raise AssertionError(f"{peer.name}: {link.state} may not lead to {state} here")
+        link.state, link.since_us = state, now
+        if state is not LinkState.UP:
+            link.deadline = link.ask_at = None
+        if len(peer.links) == 1:
+            return []
+        name = self._config.links[link.index].name
+        return [PeerLinkChanged(self._config.group, peer.identity, name, up=state is LinkState.UP)]
+
+    def _ignore(self, peer: Peer, link: PeerLink, at: int) -> list[Effect]:
+        return []
+
+    def _keep(self, peer: Peer, link: PeerLink, at: int) -> list[Effect]:
+        """Up as before: silence is counted anew, if nobody else does."""
+        if link.index not in self._sources:
+            self._rearm(peer, link, at)
+        return []
+
+    def _watch_again(self, peer: Peer, link: PeerLink, at: int) -> list[Effect]:
+        """Up as before, and to be watched in another way."""
+        if link.index in self._sources:
+            return [self._watch(peer, link)]
+        self._rearm(peer, link, at)
+        return []
+
+    def _rise(self, peer: Peer, link: PeerLink, at: int) -> list[Effect]:
+        """A sign of life; the peer is up when this is its first link."""
+        if link.down_by:
+            return []  # whoever watches the link says it is down, and will say when it is not
+        effects = self._watch_again(peer, link, at)
+        effects += self._turn(peer, link, LinkState.UP, at)
+        peer.links_up += 1
+        if peer.links_up == 1:
+            effects.append(PeerUp(self._config.group, peer.identity))
+        return effects
+
+    def _lose(self, peer: Peer, link: PeerLink, at: int) -> list[Effect]:
+        """The peer is down when it was its last link (harp.md §4)."""
+        effects = self._turn(peer, link, LinkState.DOWN, at)
+        peer.links_up -= 1
+        if not peer.links_up:
+            self._gone(peer)
+            effects.append(PeerDown(self._config.group, peer.identity))
+        return effects
+
+    def _goodbye(self, peer: Peer, link: PeerLink, at: int) -> list[Effect]:
+        """One link of a peer that left; `_leave` does the rest."""
+        return self._turn(peer, link, LinkState.LEFT, at)
+
+    def _question(self, peer: Peer, link: PeerLink, at: int) -> list[Effect]:
+        """A HELLO with R, at most one an interval."""
+        if link.asked_us is not None and at - link.asked_us < self._config.hello_interval_us:
+            return []
+        link.asked_us = at
+        return [HelloWanted(HelloKind.ASK, peer.identity, link.index)]
+
+    def _question_late(self, peer: Peer, link: PeerLink, at: int) -> list[Effect]:
+        """A HELLO with R, once before the peer is silent."""
+        link.ask_at = None
+        return [HelloWanted(HelloKind.ASK, peer.identity, link.index)]
+
+    def _hand_over(self, peer: Peer, link: PeerLink, at: int) -> list[Effect]:
+        """Another source counts silence; it has to know how long."""
+        link.deadline = link.ask_at = None
+        return [self._watch(peer, link)]
 
     # HELLOs
 
@@ -88,7 +169,10 @@ class Detector:
         if retimed:
             self.peers.silence_us = max(p.silence_us for p in self.peers)
         was_up = peer.links_up > 0
-        effects = self._alive(peer, link, now, rewatch=retimed or restarted)
+        kind = Happening.HELLO
+        if restarted or retimed:
+            kind = Happening.RESTARTED if restarted else Happening.RETIMED
+        effects = self.hear(kind, peer, link, now)
         if was_up and (restarted or changed or before != (peer.preference, peer.flags)):
             effects.append(PeerChanged(self._config.group, peer.identity, restarted))
         if changed:
@@ -98,16 +182,12 @@ class Detector:
     def replay_heard(self, peer: Peer, link: PeerLink, now: int) -> list[Effect]:
         """A HELLO that looks like a replay, of a peer that is not up: it may have restarted, and
         its first HELLO with the new Restart Counter been lost. It is asked, once an interval."""
-        return [] if link.state is LinkState.UP else self.ask(peer, link, now)
+        return self.hear(Happening.REPLAY, peer, link, now)
 
     def ask(self, peer: Peer, link: PeerLink, now: int) -> list[Effect]:
         """A HELLO with R to one peer because what it sends cannot be judged without its answer;
         at most one an interval."""
-        spacing_us = self._config.hello_interval_us
-        if link.asked_us is not None and now - link.asked_us < spacing_us:
-            return []
-        link.asked_us = now
-        return [HelloWanted(HelloKind.ASK, peer.identity, link.index)]
+        return self.hear(Happening.UNJUDGED, peer, link, now)
 
     def heard_late(self, peer: Peer, link: PeerLink, hello: Harp, now: int) -> list[Effect]:
         """harp.md §7: a HELLO of a clock that is off, but with a right MAC and newer than the last,
@@ -118,7 +198,7 @@ class Detector:
             return self._leave(peer, now)
         flags = peer.flags & ~FLAG_A | hello.flags & FLAG_A
         changed, peer.flags = peer.links_up > 0 and flags != peer.flags, flags
-        effects = self._alive(peer, link, now, rewatch=False)
+        effects = self.hear(Happening.WRONG_CLOCK, peer, link, now)
         if changed:
             effects.append(PeerChanged(self._config.group, peer.identity))
         return effects
@@ -160,52 +240,12 @@ class Detector:
         text = f"{peer.name} has other settings: no planned switch with it until they agree"
         return [Log(Level.WARNING, text, self._config.group)]
 
-    def _alive(self, peer: Peer, link: PeerLink, now: int, *, rewatch: bool) -> list[Effect]:
-        """A sign of life on a link."""
-        if link.down_by:
-            return []  # whoever watches the link says it is down, and will say when it is not
-        if link.index not in self._sources:
-            self._rearm(peer, link, now)
-        elif rewatch or link.state is not LinkState.UP:
-            return [self._watch(peer, link), *self._rise(peer, link, now)]
-        return self._rise(peer, link, now) if link.state is not LinkState.UP else []
-
-    def _rise(self, peer: Peer, link: PeerLink, now: int) -> list[Effect]:
-        """A link comes up, if it is not."""
-        if link.state is LinkState.UP:
-            return []
-        effects = self._turn(peer, link, LinkState.UP, now)
-        peer.links_up += 1
-        if peer.links_up == 1:
-            effects.append(PeerUp(self._config.group, peer.identity))
-        return effects
-
-    def _turn(self, peer: Peer, link: PeerLink, state: LinkState, now: int) -> list[Effect]:
-        """Writes a link's state; the only place that does."""
-        link.state, link.since_us = state, now
-        if state is not LinkState.UP:
-            link.deadline = link.ask_at = None
-        if len(peer.links) == 1:
-            return []
-        name = self._config.links[link.index].name
-        return [PeerLinkChanged(self._config.group, peer.identity, name, up=state is LinkState.UP)]
-
-    def _lose(self, peer: Peer, link: PeerLink, now: int) -> list[Effect]:
-        """A link that was up is silent; the peer is down when it was the last (harp.md §4)."""
-        effects = self._turn(peer, link, LinkState.DOWN, now)
-        peer.links_up -= 1
-        if not peer.links_up:
-            self._gone(peer)
-            effects.append(PeerDown(self._config.group, peer.identity))
-        return effects
-
     def _leave(self, peer: Peer, now: int) -> list[Effect]:
         """HA Lifetime 0: "left" at once, on all links."""
         was_up = peer.links_up > 0
         effects: list[Effect] = []
         for link in peer.links:
-            if link.state is not LinkState.LEFT:
-                effects += self._turn(peer, link, LinkState.LEFT, now)
+            effects += self.hear(Happening.GOODBYE, peer, link, now)
         peer.links_up = 0
         if was_up:
             self._gone(peer)
@@ -235,12 +275,10 @@ class Detector:
             self.deadline = first
 
     def restart(self, start: int) -> None:
-        """Every deadline that runs is counted anew from `start` on: after a pause, and when the
-        engine takes a link over from another source."""
+        """Every deadline that runs is counted anew from `start` on: after a pause."""
         for peer in self.peers:
             for link in peer.links:
-                if link.deadline is not None:
-                    self._rearm(peer, link, start)
+                self.hear(Happening.PAUSED, peer, link, start)
 
     def expire(self, now: int) -> list[Effect]:
         """Peers that are silent, and those to ask before they are."""
@@ -251,11 +289,10 @@ class Detector:
                 if link.deadline is None:
                     continue
                 if link.deadline <= now:
-                    effects += self._lose(peer, link, now)
+                    effects += self.hear(Happening.SILENT, peer, link, now)
                     continue
                 if link.ask_at is not None and link.ask_at <= now:
-                    link.ask_at = None
-                    effects.append(HelloWanted(HelloKind.ASK, peer.identity, link.index))
+                    effects += self.hear(Happening.LATE, peer, link, now)
                 following.append(link.ask_at or link.deadline)
         self.deadline = min(following, default=None)
         return effects
@@ -278,11 +315,11 @@ class Detector:
             return self._leave(peer, now)
         if event.state is PeerReport.DOWN:
             link.down_by.add(event.source)
-            return self._lose(peer, link, now) if link.state is LinkState.UP else []
+            return self.hear(Happening.REPORTED_DOWN, peer, link, now)
         link.down_by.discard(event.source)
         if link.down_by or not peer.lifetime_s:
             return []
-        return self._alive(peer, link, now, rewatch=False)
+        return self.hear(Happening.REPORTED_UP, peer, link, now)
 
     def attached(self, event: DetectorAttached) -> list[Effect]:
         """A source takes a link over: the engine's deadlines there rest."""
@@ -292,9 +329,7 @@ class Detector:
         self._sources.setdefault(index, set()).add(event.source)
         effects: list[Effect] = []
         for peer in self.peers:
-            link = peer.links[index]
-            link.deadline = link.ask_at = None
-            effects.append(self._watch(peer, link))
+            effects += self.hear(Happening.ATTACHED, peer, peer.links[index], 0)
         return effects
 
     def lost(self, event: DetectorLost, now: int) -> list[Effect]:
@@ -304,14 +339,14 @@ class Detector:
         if index is None or event.source not in sources:
             return []
         sources.discard(event.source)
-        for peer in self.peers:
-            peer.links[index].down_by.discard(event.source)
         if not sources:
             del self._sources[index]
-            for peer in self.peers:
-                if peer.links[index].state is LinkState.UP:
-                    self._rearm(peer, peer.links[index], now + event.grace_us)
-        return []
+        effects: list[Effect] = []
+        for peer in self.peers:
+            link = peer.links[index]
+            link.down_by.discard(event.source)
+            effects += self.hear(Happening.LOST, peer, link, now + event.grace_us)
+        return effects
 
     def sequence_seen(self, event: SequenceSeen) -> list[Effect]:
         """HELLOs that an offload absorbed move the last Sequence # on (offload.md §3)."""

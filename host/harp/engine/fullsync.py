@@ -3,22 +3,25 @@
 Ref: harp.md §2.1 (SS-REQ, SS-REP, SS-ACK), §6 (full sync), §8 (backoff)
 
 An `Exchange` knows which messages of the answer have come and whether it is complete; what is in
-them its owner applies: a full sync (`replica`) or the state of a member ahead (`reconcile`).
+them its owner applies: a full sync (`replica`) or the state of a member ahead (`reconcile`). What
+each phase does about each message and timer stands in `fullsync_table.TABLE`.
 """
 
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harp.engine.config import UNSPECIFIED, GroupConfig
 from harp.engine.effects import Effect, SendHarp
+from harp.engine.fullsync_table import TABLE, Happening, Phase
 from harp.tables.constants import BACKOFF_FACTOR
 from harp.tables.harp_types import SEQUENCE_MODULUS, STATUS_REFUSED, HarpFlag, HarpType, Status
 from harp.wire.messages import AddressKind, Harp, IpAddress, Options, SyncPosition
 from harp.wire.sequence import next_harp_sequence
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from random import Random
 
 AHEAD_MESSAGES = 4_096
@@ -56,21 +59,6 @@ def serial_of(index: int, oldest: int) -> int:
     return oldest + (index - index_of(oldest)) % SEQUENCE_MODULUS
 
 
-class Phase(Enum):
-    """Where an exchange is."""
-
-    ASKED = "asked"
-    """Nothing of the answer came yet."""
-    STREAMING = "streaming"
-    """Some did."""
-    COMPLETE = "complete"
-    """harp.md §2.1: "when every Index up to the one without M has arrived"."""
-    REFUSED = "refused"
-    """Status 128 or more: nothing is applied."""
-    FAILED = "failed"
-    """No answer, or it broke off."""
-
-
 class Arrival(Enum):
     """What a message of the answer is."""
 
@@ -92,6 +80,8 @@ class Exchange:
         self.sequence = sequence
         """Names the exchange."""
         self.phase = Phase.ASKED
+        self._allowed: tuple[Phase, ...] = ()
+        """Where the row at hand may lead to."""
         self.position: SyncPosition | None = None
         """Where the request was taken, from the first message."""
         self.status = int(Status.SUCCESS)
@@ -121,37 +111,81 @@ class Exchange:
 
     def arrived(self, message: Harp, now: int) -> Arrival:
         """Judges an SS-REP with this exchange's number."""
+        arrival: Arrival = self._handler(self._judge(message))(message, now)
+        return arrival
+
+    def _judge(self, message: Harp) -> Happening:
+        """What a message is to this exchange."""
         if message.status >= STATUS_REFUSED:
-            if self.phase is Phase.ASKED:
-                self.phase, self.status = Phase.REFUSED, message.status
-            return Arrival.USELESS
+            return Happening.REFUSAL
         position = find_position(message)
         if position is not None and self.position not in (None, position):
-            self.phase = Phase.FAILED  # another answer under the same number
-            return Arrival.USELESS
+            return Happening.OTHER_ANSWER
         serial = serial_of(message.index, self._oldest)
         if serial - self._oldest >= AHEAD_MESSAGES:
-            return Arrival.AGAIN if self.position else Arrival.USELESS
-        if self.position is None:
-            if serial != 1 or position is None:
-                return Arrival.USELESS
-            self.position, self.phase = position, Phase.STREAMING
-        self._heard, self._wait = now, self._config.sync.ss_req_timer_us
-        self._due = now + self._wait  # harp.md §2.1: "restarts with each SS-REP"
-        if serial in self._beyond:
-            return Arrival.AGAIN
-        self._note(serial, bool(message.flags & HarpFlag.M))
-        return Arrival.NEW
+            return Happening.OUTSIDE
+        if self.position is None and (serial != 1 or position is None):
+            return Happening.UNPLACED
+        return Happening.AGAIN if serial in self._beyond else Happening.NEW
 
-    def _note(self, serial: int, more: bool) -> None:
-        if not more:
+    def _handler(self, happening: Happening) -> Callable[..., Any]:
+        """One row of the table."""
+        row = TABLE[self.phase, happening]
+        self._allowed = row.targets
+        handler: Callable[..., Any] = getattr(self, f"_{row.handler}")
+        return handler
+
+    def _turn(self, phase: Phase) -> None:
+        """Writes the phase; the only place that does."""
+        if phase not in self._allowed:
+            raise AssertionError(f"{self.phase} may not lead to {phase} here")
+        self.phase = phase
+
+    def _ignore(self, message: Harp, now: int) -> Arrival:
+        return Arrival.USELESS
+
+    def _refuse(self, message: Harp, now: int) -> Arrival:
+        """There will be no answer."""
+        self._turn(Phase.REFUSED)
+        self.status = message.status
+        return Arrival.USELESS
+
+    def _break_off(self, message: Harp, now: int) -> Arrival:
+        """Another answer under the same number."""
+        self._turn(Phase.FAILED)
+        return Arrival.USELESS
+
+    def _skip(self, message: Harp, now: int) -> Arrival:
+        """It came long ago: no sign that the answer goes on."""
+        return Arrival.AGAIN
+
+    def _again(self, message: Harp, now: int) -> Arrival:
+        """It came before."""
+        self._wait_anew(now)
+        return Arrival.AGAIN
+
+    def _take(self, message: Harp, now: int) -> Arrival:
+        """A missing one; the first tells where the request was taken."""
+        self._wait_anew(now)
+        if self.position is None:
+            self.position = find_position(message)
+        serial = serial_of(message.index, self._oldest)
+        if not message.flags & HarpFlag.M:
             self._last = serial
         self._beyond.add(serial)
         while self._oldest in self._beyond:
             self._beyond.remove(self._oldest)
             self._oldest += 1
         if self._last is not None and self._oldest > self._last:
-            self.phase = Phase.COMPLETE
+            self._turn(Phase.COMPLETE)
+        elif self.phase is Phase.ASKED:
+            self._turn(Phase.STREAMING)
+        return Arrival.NEW
+
+    def _wait_anew(self, now: int) -> None:
+        """harp.md §2.1: the timer "restarts with each SS-REP"."""
+        self._heard, self._wait = now, self._config.sync.ss_req_timer_us
+        self._due = now + self._wait
 
     @property
     def deadline(self) -> int | None:
@@ -161,14 +195,29 @@ class Exchange:
     def expire(self, now: int) -> list[Effect]:
         """Repeats the SS-REQ; gives up when nothing was heard for HARELIABILITY_TIMEOUT, or at
         the end of `sync_timeout`."""
-        if self.ended or now < min(self._due, self._end):
+        if now < min(self._due, self._end):
             return []
-        if now >= self._end or now - self._heard >= self._config.reliability_timeout_us:
-            self.phase = Phase.FAILED
-            return []
+        happening = Happening.LATE
+        if now >= self._end:
+            happening = Happening.TIME_OVER
+        elif now - self._heard >= self._config.reliability_timeout_us:
+            happening = Happening.SILENT
+        effects: list[Effect] = self._handler(happening)(now)
+        return effects
+
+    def _rest(self, now: int) -> list[Effect]:
+        return []
+
+    def _repeat(self, now: int) -> list[Effect]:
+        """The SS-REQ once more, with backoff."""
         self._wait *= BACKOFF_FACTOR
         self._due = min(now + self._wait, self._heard + self._config.reliability_timeout_us)
         return [self.ask()]
+
+    def _give_up(self, now: int) -> list[Effect]:
+        """No more of the answer is expected."""
+        self._turn(Phase.FAILED)
+        return []
 
 
 class Asker:

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from harp.engine.config import GroupConfig
 from harp.engine.effects import Effect, Level, Log
 from harp.engine.entries import NO_BID, Change, Entry, bid_of
-from harp.engine.fullsync import Asker, Exchange, Phase, all_since
+from harp.engine.fullsync import Asker, Exchange, all_since
+from harp.engine.fullsync_table import Phase
 from harp.engine.merge import Winner, merge
 from harp.engine.store import BindingStore
 from harp.tables.constants import BACKOFF_FACTOR, US_PER_S

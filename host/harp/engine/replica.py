@@ -33,11 +33,11 @@ from harp.engine.fullsync import (
     Arrival,
     Asker,
     Exchange,
-    Phase,
     acknowledgement,
     find_position,
     single,
 )
+from harp.engine.fullsync_table import Phase
 from harp.engine.store import BindingStore
 from harp.engine.timers import Timers
 from harp.tables.constants import BACKOFF_FACTOR

@@ -2,14 +2,15 @@
 
 Every pair (state, happening) has one row. `docs/diagrams` is drawn from it, and `roles.Roles` does
 nothing that is not in it: a change of state to one that its row does not name is a bug that raises.
+Where a row does nothing its handler is "ignore", or "unexpected" for a message that is dropped.
 """
 
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import NamedTuple
 
 from harp.engine.effects import Role
+from harp.engine.machine import Rule, expand
 
 
 class Happening(StrEnum):
@@ -89,17 +90,6 @@ class RoleReason(StrEnum):
     STOPPED = "stopped"
 
 
-class Row(NamedTuple):
-    """What one state does about one happening."""
-
-    handler: str
-    """Method of `roles.Roles`; "ignore" or "unexpected" where nothing is done."""
-    targets: tuple[Role, ...]
-    """States that it may lead to, besides staying."""
-    note: str
-    """For people: what is done, or why nothing is."""
-
-
 N, S, C = Role.INIT, Role.STANDBY, Role.CLAIMING
 A, R, D = Role.ACTIVE, Role.RESIGNING, Role.DRAINING
 _H = Happening
@@ -109,7 +99,7 @@ _WAITING = (S, D)
 _SERVING = (A, R)
 _IDLE = "its timer does not run in this state"
 
-_RULES: tuple[tuple[Happening, tuple[Role, ...], str, tuple[Role, ...], str], ...] = (
+_RULES: tuple[Rule[Happening, Role], ...] = (
     (_H.INIT_OVER, (N,), "init_over", (S,), "follow the active there is, or rank among the others"),
     (_H.INIT_OVER, (S, C, A, R, D), "ignore", (), _IDLE),
     (_H.ACTIVE_HEARD, (N,), "join", (S,), "follow it, full sync"),
@@ -183,19 +173,5 @@ _RULES: tuple[tuple[Happening, tuple[Role, ...], str, tuple[Role, ...], str], ..
     (_H.STOP, (S, C, A, R, D), "stop", (N,), "withdraw, goodbye"),
 )
 
-
-def _expand() -> dict[tuple[Role, Happening], Row]:
-    table: dict[tuple[Role, Happening], Row] = {}
-    for happening, states, handler, targets, note in _RULES:
-        for state in states:
-            if (state, happening) in table:
-                raise ValueError(f"two rows for {state} and {happening.name}")
-            table[state, happening] = Row(handler, targets, note)
-    missing = [(s, h.name) for s in Role for h in Happening if (s, h) not in table]
-    if missing:
-        raise ValueError(f"no row for {missing}")
-    return table
-
-
-TABLE = _expand()
+TABLE = expand(Role, Happening, _RULES)
 """(state, happening) to row: total."""
