@@ -42,6 +42,10 @@ lint: setup ## ruff and mypy
 bench: setup ## benchmarks as JSON
 	@$(BIN)/harp-lab bench --json
 
+sim: setup ## cases of the gateware in simulation: CASE=, SEED=, WAVES=1; none: the random mix
+	@$(BIN)/python -m harp_sim $(if $(CASE),--case $(CASE)) $(if $(SEED),--seed $(SEED)) \
+		$(if $(WAVES),--waves)
+
 generated: setup ## write again what comes from the tables: reference pages, dissector, diagrams
 	@$(BIN)/python -m harp.reference
 	@$(BIN)/python -m harp.engine.diagram

@@ -73,7 +73,7 @@ class Mutant:
     """The field of a structure, if only this is changed."""
     number: int | None = None
     """Which of several assignments to it, from 0 in the order of the source; None: every one."""
-    case: str = "mix"
+    case: str = "mix.mix"
     """The case that notices it."""
 
 
@@ -142,15 +142,21 @@ MUTANTS: tuple[Mutant, ...] = (
     # Guard, fence, events, ports.
     Mutant("lease ignored", "guard", "plain", zero),
     Mutant("never filtering", "guard", "plain", ones),
-    Mutant("lease a millisecond short", "guard", "until", more(-1000), case="lease"),
-    Mutant("watchdog never spent", "guard", "spent", zero, case="watchdog"),
+    Mutant("lease a millisecond short", "guard", "until", more(-1000), case="wire.lease_ends"),
+    Mutant("watchdog never spent", "guard", "spent", zero, case="slots.watchdog/cause=lease"),
     Mutant("link of the wrong port", "guard", "before", inverted),
     Mutant("A is not looked at", "fence", "harp", zero),
     Mutant("an event's time is late", "events", "stamp", more(16)),
     Mutant("octets of a port one short", "counters", "amount_1", more(-1)),
     # Slots.
-    Mutant("checksum without carry", "slots.sender", "_patch", flipped(1), case="slots"),
-    Mutant("Sequence # 0 is sent", "slots", "following", more(1), case="slots"),
+    Mutant(
+        "checksum without carry",
+        "slots.sender",
+        "_patch",
+        flipped(1),
+        case="slots.sequence_skips_zero",
+    ),
+    Mutant("Sequence # 0 is sent", "slots", "following", more(1), case="slots.sequence_skips_zero"),
 )
 
 

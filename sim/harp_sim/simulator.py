@@ -18,7 +18,7 @@ import re
 import shutil
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from cocotb_tools.runner import Icarus, Verilator
@@ -63,7 +63,7 @@ class SimulationFailed(Exception):
 class Build:
     """One simulator with one design."""
 
-    params: CoreParams = CoreParams()
+    params: CoreParams = field(default_factory=CoreParams)
     simulator: str = "verilator"
     """Or `icarus`: an independent judge, for the smoke cases."""
     mutants: bool = False
@@ -78,31 +78,31 @@ def root() -> Path:
 
 def run(
     build: Build,
-    module: str,
-    case: str | None = None,
+    case: str,
     seed: int = 1,
     environment: Mapping[str, str] | None = None,
     name: str | None = None,
 ) -> Path:
-    """Run the cocotb tests of `module` (one: `case`); returns the directory of the run.
+    """Run a case (`harp_sim.cases.CASES`); returns the directory of the run.
 
     Raises SimulationFailed. The build is made first if there is none.
     """
-    directory = root() / "runs" / (name or f"{module.rsplit('.', 1)[-1]}-{case or 'all'}-{seed}")
+    directory = root() / "runs" / (name or f"{case.replace('/', '-')}-{seed}")
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
+    module, test = case.split(".")
     with _tools():
         place = _place(build)
         runner = _built(build, place)
         results = directory / "results.xml"
         runner.test(
-            test_module=module,
+            test_module=f"harp_sim.cases.{module}",
             hdl_toplevel=TOP,
             hdl_toplevel_lang="verilog",
             build_dir=place,
             test_dir=directory,
             results_xml=str(results),
-            testcase=case,
+            test_filter=rf"\.{re.escape(test)}$",
             seed=seed,
             timescale=TIMESCALE,
             waves=build.waves,

@@ -13,9 +13,11 @@ Ref: offload.md §2 (every frame counts once), §7
 
 from __future__ import annotations
 
+import json
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import cocotb
@@ -30,7 +32,7 @@ from harp_sim.bench.settings import Settings
 from harp_sim.coverage import Coverage
 from harp_sim.frames import MIN_GAP_OCTETS, PREAMBLE_OCTETS, Stimulus
 from harp_sim.model.config import Config, Port
-from harp_sim.model.model import Model
+from harp_sim.model.model import Judgement, Model
 
 RATE = 16
 """Clocks a microsecond: a word a clock is then about the 1 Gb/s that the stimuli are made for."""
@@ -40,6 +42,11 @@ LEAD_CLOCKS = 300
 """From scheduling a frame to its first word at least, for the pushes."""
 AHEAD_CHUNKS = 4000
 """Chunks that wait in Python at most."""
+
+
+def write(name: str, report: Any) -> None:
+    """Leave a report as JSON in the directory of the run."""
+    Path(name).write_text(json.dumps(report), encoding="utf-8")
 
 
 class Bench:
@@ -59,6 +66,8 @@ class Bench:
         self.model = Model()
         self.sent: Callable[[Frame], None] = self._unexpected_slot
         """Takes the frames that the core made."""
+        self.latest: Judgement | None = None
+        """What the model said of the frame scheduled last."""
         self._config = config
         self._cursor = dict.fromkeys(Port, 0)
         self._acks: list[Push] = []
@@ -194,7 +203,9 @@ class Bench:
     def _judge(self, stimulus: Stimulus, start: int, end: int, at_us: int, mask: int) -> None:
         """Let the model judge a frame, owe it, and play it."""
         octets, fcs_ok = stimulus.octets, stimulus.fcs_ok
-        judgement = self.model.frame(stimulus.port, octets, at_us, fcs_ok, stimulus.rx_er)
+        judgement = self.latest = self.model.frame(
+            stimulus.port, octets, at_us, fcs_ok, stimulus.rx_er
+        )
         self.coverage.judged(judgement, len(octets))
         owed = Owed(stimulus.label, octets, judgement.egress, start, judgement)
         self.frames.owe(OTHER[stimulus.port], owed)

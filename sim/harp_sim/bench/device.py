@@ -6,6 +6,7 @@ moves frames and events; it sleeps when there is nothing to move.
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ from harp_gateware.layouts import (
 from harp_sim.bench.harness import CHUNK_OCTETS, JUDGED, RECORDED, chunks, packed, unpacked
 from harp_sim.model.config import Port
 
+MUTANT = int(os.environ.get("HARP_MUTANT", "0"))
+"""Fault to plant, from 1; needs a build with mutants."""
 PERIOD_NS = 8
 """Of the simulated clock; the design knows only clocks."""
 NAP_CLOCKS = 32
@@ -116,6 +119,8 @@ class Device:
         self._set("net_state", LINK_UP)
         self._set("host_state", LINK_UP)
         self._set("rate", rate)
+        if MUTANT:
+            self._set("mutant", MUTANT)
         dut.rst.value = 1
         Clock(dut.clk, PERIOD_NS, unit="ns").start(start_high=False)
         for _ in range(4):

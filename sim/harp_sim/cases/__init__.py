@@ -1,1 +1,37 @@
-"""Cases: cocotb tests of the core, each module one theme."""
+"""Cases: cocotb tests of the core, each module one theme.
+
+A test begins with a simulator of its own: RAMs keep their content over a reset.
+"""
+
+LINE_RATE = ("plain", "valid", "heartbeats", "malformed", "chains", "mixed")
+FLOODS = ("nothing", "plain", "malformed")
+
+CASES: tuple[str, ...] = (
+    "mix.mix",
+    "wire.after_reset",
+    "wire.lease_ends",
+    "wire.mirrored_link",
+    "latency.latency",
+    *(f"line_rate.line_rate/kind={kind}" for kind in LINE_RATE),
+    *(f"deadlines.in_time/flood={flood}" for flood in FLOODS),
+    "deadlines.under_heartbeats",
+    "slots.one/busy=False",
+    "slots.one/busy=True",
+    "slots.four",
+    "slots.sequence_skips_zero",
+    "slots.watchdog/cause=lease",
+    "slots.watchdog/cause=link",
+    "slots.only_the_event",
+    "registers.random_access",
+    "registers.identity",
+    "registers.samples",
+    "registers.sticky_bits",
+    "events.acknowledged_by_count",
+    "events.repeated_until_then",
+)
+"""Module and test of each, as `make sim CASE=` takes them; a module alone is every test of it."""
+
+
+def chosen(name: str) -> tuple[str, ...]:
+    """The cases of that name: one, or a module's; none if there is no such case."""
+    return tuple(case for case in CASES if case == name or case.split(".")[0] == name)

@@ -3,7 +3,7 @@
 Ref: offload.md §3 (deadlines)
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import cycle, islice
 from typing import Any
@@ -12,6 +12,7 @@ import cocotb
 
 from harp_sim.bench.bench import Bench
 from harp_sim.build import Draft, harp
+from harp_sim.cases import FLOODS
 from harp_sim.cases.line_rate import RATE, heartbeats, line_config, malformed, plain
 from harp_sim.frames import ALL_HOME_AGENTS, Stimulus, peer_address
 from harp_sim.model import golden
@@ -20,7 +21,11 @@ from harp_sim.model.events import EventKind
 
 LATE_US = 2
 DEADLINE_US = 100
-FLOODS = {"nothing": lambda: iter(()), "plain": plain, "malformed": malformed}
+STREAMS: dict[str, Callable[[], Iterator[Stimulus]]] = {
+    "nothing": lambda: iter(()),
+    "plain": plain,
+    "malformed": malformed,
+}
 PEERS = golden.PEERS
 
 
@@ -34,7 +39,7 @@ def same_deadlines(config: Config) -> Config:
 
 
 @cocotb.test()
-@cocotb.parametrize(flood=list(FLOODS))
+@cocotb.parametrize(flood=FLOODS)
 async def in_time(dut: Any, flood: str) -> None:
     """32 peers are heard within 4 µs and then no more, while the line is full of other frames."""
     bench = Bench(dut, same_deadlines(line_config()), cocotb.RANDOM_SEED, LATE_US)
@@ -43,7 +48,7 @@ async def in_time(dut: Any, flood: str) -> None:
     await bench.run_time(RATE)
     await bench.traffic(islice(heartbeats(), PEERS), gaps=False)
     frames = 2 * DEADLINE_US * RATE // 10
-    await bench.traffic(islice(FLOODS[flood](), frames), gaps=False)
+    await bench.traffic(islice(STREAMS[flood](), frames), gaps=False)
     await bench.device.until_us(bench.device.now_us + 2 * DEADLINE_US)
     await bench.settle()
     bench.mismatches.check()

@@ -13,27 +13,30 @@ from harp_sim.model.config import Port
 
 LINK, RESET = (EVENT_KINDS.index(name) for name in ("link", "reset"))
 
+SETTLE = 2000
+"""Clocks in which an event goes its way to the link, or an acknowledgement is done."""
+
 
 async def started(dut: Any) -> tuple[Device, list[Push]]:
     """A core after reset and the events that it pushes."""
     device, pushes = Device(dut), list[Push]()
     device.events = pushes.append
     await device.start()
-    await device.clocks(200)
+    await device.clocks(SETTLE)
     return device, pushes
 
 
 async def acknowledge(device: Device, push: Push, count: int) -> None:
     """As the host does, with this count."""
     await device.pulse("event_ack", id=push.kind * EVENT_STRIDE + push.index, count=count)
-    await device.clocks(64)
+    await device.clocks(SETTLE)
 
 
 async def flap(device: Device, port: Port) -> None:
     """The link goes and comes: two occurrences."""
     for up in (False, True):
         device.link(port, up)
-        await device.clocks(64)
+        await device.clocks(SETTLE)
 
 
 @cocotb.test()
@@ -65,9 +68,9 @@ async def repeated_until_then(dut: Any) -> None:
     (reset,) = pushes
     for times in (2, 3):
         await device.run_time(16, EVENT_REPEAT_US)
-        await device.clocks(3000)
+        await device.clocks(2 * SETTLE)
         assert pushes == [reset] * times
     await acknowledge(device, reset, reset.count)
     await device.run_time(16, 2 * EVENT_REPEAT_US)
-    await device.clocks(3000)
+    await device.clocks(2 * SETTLE)
     assert pushes == [reset] * 3

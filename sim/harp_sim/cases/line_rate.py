@@ -17,6 +17,7 @@ import cocotb
 from harp.tables.reasons import Reason
 from harp_sim.bench.bench import Bench
 from harp_sim.build import Draft, authentication, harp, mobility, padding_header
+from harp_sim.cases import LINE_RATE
 from harp_sim.faults import FAULTS, STRANGER, plant
 from harp_sim.frames import (
     ALL_HOME_AGENTS,
@@ -117,7 +118,7 @@ KINDS: dict[str, Callable[[], Iterator[Stimulus]]] = {
 
 
 @cocotb.test()
-@cocotb.parametrize(kind=list(KINDS))
+@cocotb.parametrize(kind=LINE_RATE)
 async def line_rate(dut: Any, kind: str) -> None:
     """HARP_LINE_FRAMES of one kind; the MAC takes what it gets at the same pace."""
     bench = Bench(dut, line_config(), cocotb.RANDOM_SEED)

@@ -21,6 +21,8 @@ from harp_sim.model.slots import Slots
 
 WIRE_US = 2
 """A frame's way through the arbiter, and the grain of time."""
+SHARE_US = 50
+"""Between two of its frames, as 2 % of a 1 Gb/s line are its (offload.md §4)."""
 HOST_US = 9216 // 8 // RATE + 2
 """The longest host frame on the wire."""
 
@@ -41,7 +43,7 @@ class Watch:
     """Compares the frames that the core made with the model's slots."""
 
     def __init__(self, bench: Bench, config: Config, delay_us: int) -> None:
-        self._bench, self._delay_us = bench, delay_us
+        self._bench, self.delay_us = bench, delay_us
         self.slots = Slots(config.slots)
         self.sent: list[int] = []
         """Slot of each frame, in order."""
@@ -50,7 +52,7 @@ class Watch:
 
     def _left(self, frame: Frame) -> None:
         at_us = self._bench.device.was_us(frame.begin)
-        due = self.slots.sent(frame.octets, at_us, self._delay_us)
+        due = self.slots.sent(frame.octets, at_us, self.delay_us)
         if due is None:
             wanted = [(due.slot, due.earliest_us, due.latest_us) for due in self.slots.due()]
             self._bench.mismatches.note(
@@ -63,8 +65,17 @@ class Watch:
 
 @cocotb.test()
 @cocotb.parametrize(busy=[False, True])
-async def periodic(dut: Any, busy: bool) -> None:
-    """Four slots with and without jitter and patches, alone and between host frames."""
+async def one(dut: Any, busy: bool) -> None:
+    """A slot with jitter is within its times, alone and between host frames."""
+    config = replace(bench_config(), slots=slots(Slot(template(), 300, jitter_percent=10)))
+    bench, watch = await _sending(dut, config, HOST_US if busy else WIRE_US, busy)
+    assert 12_000 // 300 <= len(watch.sent) <= 12_000 // 270 + 1
+    await _agree(bench, watch)
+
+
+@cocotb.test()
+async def four(dut: Any) -> None:
+    """Four slots with and without jitter and patches; two of them share a Sequence #."""
     config = replace(
         bench_config(),
         slots=slots(
@@ -74,23 +85,35 @@ async def periodic(dut: Any, busy: bool) -> None:
             Slot(template(4), 1100, sequence_slot=0),
         ),
     )
+    bench, watch = await _sending(dut, config, 3 * SHARE_US, busy=False)
+    assert set(watch.sent) == {0, 1, 2, 3}
+    await _agree(bench, watch)
+
+
+async def _sending(dut: Any, config: Config, delay_us: int, busy: bool) -> tuple[Bench, Watch]:
+    """A core that has sent for 12 ms."""
     bench = Bench(dut, config, cocotb.RANDOM_SEED)
     await bench.start()
-    watch = Watch(bench, config, HOST_US if busy else WIRE_US)
+    watch = Watch(bench, config, delay_us)
     await bench.kick()
-    watch.slots.run(bench.device.now_us, True)
+    begun = bench.device.now_us
+    watch.slots.run(begun, True)
     await bench.run_time()
     if busy:
         await bench.traffic((), islice(host_frames(3), 900))
-    await bench.device.until_us(bench.device.now_us + 12_000)
+    await bench.device.until_us(begun + 12_000)
     await bench.settle()
     bench.mismatches.check()
-    assert set(watch.sent) == {0, 1, 2, 3}
-    assert [(await bench.device.read("slot_state", n))["missed"] for n in range(4)] == [0] * 4
-    counted = [(await bench.device.read("slot_state", n))["sent"] for n in range(4)]
-    assert counted == [watch.sent.count(n) for n in range(4)]
+    return bench, watch
+
+
+async def _agree(bench: Bench, watch: Watch) -> None:
+    """What the registers say of the slots is what was seen."""
+    states = [await bench.device.read("slot_state", n) for n in range(golden.SLOTS)]
+    assert [state["missed"] for state in states] == [0] * golden.SLOTS
+    assert [state["sent"] for state in states] == [watch.sent.count(n) for n in range(golden.SLOTS)]
     answer = await bench.device.read("kick_answer")
-    assert [answer[f"sequence_{n}"] for n in range(8)] == watch.slots.sequence
+    assert [answer[f"sequence_{n}"] for n in range(golden.SLOTS)] == watch.slots.sequence
 
 
 @cocotb.test()
@@ -156,12 +179,18 @@ async def watchdog(dut: Any, cause: str) -> None:
     await bench.traffic((), islice(host_frames(4), 300))
     await bench.settle()
     assert bench.model.counters.snapshot()["fenced"] > 20
+    # The host has withdrawn: HELLOs without A, then it unfences; they run while the lease lives.
+    meek = replace(bench.model.config, slots=slots(Slot(template(), 400)), watchdog_armed=False)
+    await bench.configure(meek)
     await bench.unfence()
+    watch.slots.configure(meek.slots, bench.device.now_us, cause == "link")
+    watch.delay_us = HOST_US
     await bench.run_time()
-    await bench.traffic((), islice(host_frames(5), 200))
+    await bench.traffic((), islice(host_frames(5), 100))
+    await bench.device.until_us(bench.device.now_us + 1500)
     await bench.settle()
     bench.mismatches.check()
-    assert len(watch.sent) == before + 3
+    assert set(watch.sent[before + 3 :]) == ({0} if cause == "link" else set())
 
 
 @cocotb.test()

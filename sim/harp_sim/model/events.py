@@ -52,7 +52,7 @@ class Event:
 
 
 class Events:
-    """The flags; `raised` counts every occurrence ever, `observer` is told of each with its time."""
+    """The flags; `raised` counts every occurrence ever, `observer` hears of each with its time."""
 
     def __init__(self) -> None:
         self.observer: Callable[[EventKind, int, int], None] = lambda kind, index, at_us: None

@@ -5,9 +5,9 @@ earlier one. A frame's time is `now_us` in the clock in which its last word, wit
 FCS, enters the core; everything about the frame is judged as of then, cut-through or not.
 
 **Cut-through.** A frame may start to leave before its end only if its headers decide, and either
-their action is `pass` or the wire is plain. Everything else waits for its end, so a `bad_frame` takes no
-token and leaves no trace. A bad frame that may have started leaves ended by an error, or not at
-all: which of the two depends on what was before it in the buffer (`Egress.CUT`).
+their action is `pass` or the wire is plain. Everything else waits for its end, so a `bad_frame`
+takes no token and leaves no trace. A bad frame that may have started leaves ended by an error, or
+not at all: which of the two depends on what was before it in the buffer (`Egress.CUT`).
 
 **Both ways.** MAC control frames (0x8808) end at the MAC and never come here.
 

@@ -147,5 +147,7 @@ class Slots:
         return patched(slot, step(self.sequence[self._counter(index, slot)]))
 
     def _count(self, index: int, slot: Slot) -> None:
+        """Only what carries a Sequence # moves a counter on."""
         counter = self._counter(index, slot)
-        self.sequence[counter] = step(self.sequence[counter])
+        if slot.patch_sequence:
+            self.sequence[counter] = step(self.sequence[counter])
