@@ -47,6 +47,12 @@ def test_the_pictures_in_docs_are_up_to_date(capsys: pytest.CaptureFixture[str])
     assert capsys.readouterr().out == ""
 
 
+def test_the_essay_shows_every_picture() -> None:
+    essay = (ROOT / "docs/how-harp-works.md").read_text(encoding="utf-8")
+    shown = re.findall(r"\]\(diagrams/(\w+)\.svg\)", essay)
+    assert sorted(shown) == sorted(TABLES)
+
+
 def test_a_stale_picture_is_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     kept = shutil.copytree(ROOT / diagram.DIRECTORY, tmp_path / "kept")
     (kept / "roles.svg").unlink()
