@@ -165,12 +165,10 @@ class Core(wiring.Component):
 
     def _transmit(self, m: Module) -> None:
         """Slots and the line to the network."""
-        bank, slots, arbiter = self._bank, self._slots, self._arbiter
+        slots, arbiter = self._slots, self._arbiter
         connect(m, slots.o, arbiter.i_slot)
         connect(m, arbiter.o, flipped(self.o_net))
         passed(m, arbiter.o, self._counters.tx_0)
-        for name in ("flags", "mh_offset", "length", "sequence_from", "period_us", "jitter"):
-            m.d.comb += getattr(slots, name).eq(getattr(bank, f"slot__{name}"))
         m.d.comb += [
             arbiter.request.eq(slots.request),
             slots.grant.eq(arbiter.grant),
@@ -178,15 +176,6 @@ class Core(wiring.Component):
             slots.run.eq(self._guard.run),
             slots.resign.eq(self._guard.resign),
             slots.speed.eq(self.net_state.speed),
-            slots.sequence_strobe.eq(bank.slot__sequence__strobe),
-            slots.sequence_written.eq(bank.slot__sequence__written),
-            bank.slot__sequence.eq(slots.sequence),
-            bank.slot_state__sent.eq(slots.sent),
-            bank.slot_state__missed.eq(slots.missed),
-            *(
-                getattr(bank, f"kick_answer__{field.name}").eq(slots.sequence[n])
-                for n, field in enumerate(BY_NAME["kick_answer"].fields)
-            ),
         ]
 
     def _report(self, m: Module) -> None:

@@ -18,8 +18,6 @@ from harp_gateware.layouts import RAM_REQUEST, RAM_RESPONSE, REGISTER_REQUEST, R
 from harp_gateware.params import CoreParams
 
 UNIT_WORDS = 4
-OWNED = frozenset({("slot", "sequence")})
-"""RW fields that the gateware writes too: their owner keeps them, the bank reads and writes."""
 
 
 @dataclass(frozen=True)
@@ -78,14 +76,10 @@ def ports(registers: tuple[Register, ...] = REGISTERS) -> dict[str, wiring.Membe
             continue
         for field in register.fields:
             name, shape = f"{register.name}__{field.name}", _shape(register, field)
-            owned = (register.name, field.name) in OWNED
-            outward = field.access in (Access.RW, Access.PULSE) and not owned
+            outward = field.access in (Access.RW, Access.PULSE)
             members[name] = Out(shape) if outward else In(shape)
             if field.access is Access.PULSE and field.width > 1:
                 members[f"{name}__strobe"] = Out(register.count)
-            if owned:
-                members[f"{name}__strobe"] = Out(register.count)
-                members[f"{name}__written"] = Out(field.width)
     return members
 
 
@@ -94,8 +88,7 @@ class RegisterBank(wiring.Component):
 
     Ports: RW fields are flops here and outputs; RO fields are inputs; PULSE fields are outputs,
     their value for one clock (wider than a bit: `__strobe` says when); a W1C field's input sets
-    its flop while 1. An array is one port, element n at index n. Fields in `OWNED` are inputs, with
-    `__strobe` (a bit an element) and `__written` when the host writes.
+    its flop while 1. An array is one port, element n at index n.
 
     Answers in 5 clocks, with a RAM area its owner's time more. No such word, an element that this
     build has not, or what a monitor refuses (`drop` actions, an armed fence): `error`, data 0,
@@ -303,10 +296,6 @@ class RegisterBank(wiring.Component):
         port = port if register.count == 1 else port[index]
         write = self._strobe & here
         written = self._hold[shift : shift + field.width]
-        if (register.name, field.name) in OWNED:
-            m.d.comb += getattr(self, f"{name}__strobe")[index].eq(write)
-            m.d.comb += getattr(self, f"{name}__written").eq(written)
-            return port
         if field.access is Access.RO:
             return port
         if field.access is Access.PULSE:

@@ -28,7 +28,8 @@ class SlotSender(wiring.Component):
     patch. 40 clocks later `request` rises; `grant` while it is 1 starts the frame: first word 3
     clocks later, then a word a clock when taken, without FCS. `cancel` before `grant` ends it
     unsent. `done` is 1 for a clock with the last word taken. An MH that begins too late is patched
-    as far as it lies in the frame. The host reads and writes templates at any time, in 3 clocks.
+    as far as it lies in the frame. The host's access waits until no template is read, then takes 3
+    clocks.
 
     The template's checksum is right for Sequence # 0, so HC' = ~(~HC + Sequence #).
     """
@@ -55,6 +56,7 @@ class SlotSender(wiring.Component):
         self._issue, self._move = Signal(), Signal()
         self._final = Signal()  # the row that is issued is the last to send
         self._sending = Signal()
+        self._quiet = Signal()  # the template is not being read
         self._slot = Signal.like(self.slot)
         self._end = Signal(range(TEMPLATE_OCTETS))  # number of the last octet
         self._at = Signal(8)
@@ -68,29 +70,30 @@ class SlotSender(wiring.Component):
         return m
 
     def _templates(self, m: Module) -> None:
-        """Rows of 64 bits; the host has a port of its own for half a row."""
+        """Rows of 64 bits; the host reaches half a row while nothing is read to be sent."""
         m.submodules.ram = ram = memory.Memory(shape=64, depth=FLAT_ROWS, init=[])
-        write, mine, hosts = ram.write_port(granularity=WORD_BITS), ram.read_port(), ram.read_port()
-        access = self.i_ram.p
+        write, read = ram.write_port(granularity=WORD_BITS), ram.read_port()
+        access, asked = Signal(RAM_REQUEST), Signal()
+        served = asked & self._quiet
+        with m.If(self.i_ram.valid):
+            m.d.sync += [access.eq(self.i_ram.p), asked.eq(1)]
+        with m.Elif(served):
+            m.d.sync += asked.eq(0)
         row = access.address[1 : 1 + (FLAT_ROWS - 1).bit_length()]
-        half, reading = Signal(), Signal()
+        reading = Signal()
         m.d.comb += [
             write.addr.eq(row),
             write.data.eq(access.data[:WORD_BITS].replicate(2)),
-            write.en.eq(
-                Mux(self.i_ram.valid & access.write, Mux(access.address[0], 0b10, 0b01), 0)
-            ),
-            hosts.addr.eq(row),
-            mine.addr.eq(Cat(self._row, self._slot)),
-            mine.en.eq(self._move),
+            write.en.eq(Mux(served & access.write, Mux(access.address[0], 0b10, 0b01), 0)),
+            read.addr.eq(Mux(self._quiet, row, Cat(self._row, self._slot))),
+            read.en.eq(self._move | self._quiet),
         ]
         m.d.sync += [
-            half.eq(access.address[0]),
-            reading.eq(self.i_ram.valid),
-            self.o_ram.p.data.eq(hosts.data.word_select(half, WORD_BITS)),
+            reading.eq(served),
+            self.o_ram.p.data.eq(read.data.word_select(access.address[0], WORD_BITS)),
             self.o_ram.valid.eq(reading),
         ]
-        self._fetched = mine.data
+        self._fetched = read.data
 
     def _align(self, m: Module) -> None:
         """Row, RAM, register: the word, and one-hot where the first patched octet lies in it."""
@@ -204,4 +207,7 @@ class SlotSender(wiring.Component):
                 with m.If(self.done):
                     m.d.sync += self._sending.eq(0)
                     m.next = "Idle"
-        m.d.comb += self.busy.eq(~fsm.ongoing("Idle"))
+        m.d.comb += [
+            self.busy.eq(~fsm.ongoing("Idle")),
+            self._quiet.eq(fsm.ongoing("Idle") | fsm.ongoing("Wait")),
+        ]

@@ -4,7 +4,7 @@ Ref: offload.md §4 (slots, watchdog), RFC 1624 §3 (checksum update), harp.md �
 """
 
 from amaranth import Array, Cat, Module, Mux, Signal, Value
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from harp.tables.offload import (
@@ -15,20 +15,19 @@ from harp.tables.offload import (
     TEMPLATE_OCTETS,
     SlotFlag,
 )
-from harp.tables.register_schema import WORD_BITS
 from harp.tables.registers import BY_NAME
 from harp_gateware.layouts import RAM_REQUEST, RAM_RESPONSE, TIME_US, WORD
 from harp_gateware.priority import lowest
+from harp_gateware.slot_rows import SLOT_AREAS, SPAN, SlotRows
 from harp_gateware.slot_sender import SlotSender
 
-SPAN = 34
-"""Bits of due times: a period is at most 2^32 µs, and the sign tells what is past."""
 OVERHEAD_OCTETS = 24
 """FCS, preamble and gap of a frame on the line."""
 SHARE = 100 // SLOT_SHARE_PERCENT
 JITTER_UNIT = 655
 """One percent of 65536, rounded down: a slot is never earlier than its jitter."""
 SLOT = BY_NAME["slot"]
+TEMPLATE = "slot_template"
 
 
 def flag(flags: Value, which: SlotFlag) -> Value:
@@ -53,19 +52,10 @@ class Slots(wiring.Component):
 
     def __init__(self, slots: int = SLOTS) -> None:
         self._slots = slots
-        config = {
-            f.name: In(data.ArrayLayout(f.width, SLOTS))
-            for f in SLOT.fields
-            if f.name not in ("sequence", "spi")
-        }
+        request = stream.Signature(RAM_REQUEST, always_ready=True)
+        response = stream.Signature(RAM_RESPONSE, always_ready=True)
         super().__init__(
             {
-                **config,
-                "sequence": Out(data.ArrayLayout(16, SLOTS)),
-                "sequence_strobe": In(SLOTS),
-                "sequence_written": In(16),
-                "sent": Out(data.ArrayLayout(WORD_BITS, SLOTS)),
-                "missed": Out(data.ArrayLayout(WORD_BITS, SLOTS)),
                 "now_us": In(TIME_US),
                 "run": In(1),
                 "resign": In(1),
@@ -74,8 +64,8 @@ class Slots(wiring.Component):
                 "request": Out(1),
                 "grant": In(1),
                 "o": Out(stream.Signature(WORD)),
-                "i_ram_slot_template": In(stream.Signature(RAM_REQUEST, always_ready=True)),
-                "o_ram_slot_template": Out(stream.Signature(RAM_RESPONSE, always_ready=True)),
+                **{f"i_ram_{area}": In(request) for area in (TEMPLATE, *SLOT_AREAS)},
+                **{f"o_ram_{area}": Out(response) for area in (TEMPLATE, *SLOT_AREAS)},
             }
         )
 
@@ -85,6 +75,18 @@ class Slots(wiring.Component):
         self._taken = Signal(self._slots)  # the slot that is being sent from now
         self._now = Signal(SPAN)
         m.d.sync += self._now.eq(self.now_us)
+        m.submodules.rows = self._rows = SlotRows()
+        for area in SLOT_AREAS:
+            wiring.connect(
+                m,
+                wiring.flipped(getattr(self, f"i_ram_{area}")),
+                getattr(self._rows, f"i_ram_{area}"),
+            )
+            wiring.connect(
+                m,
+                wiring.flipped(getattr(self, f"o_ram_{area}")),
+                getattr(self._rows, f"o_ram_{area}"),
+            )
         self._roles(m)
         self._schedule(m)
         self._share(m)
@@ -95,7 +97,7 @@ class Slots(wiring.Component):
         """Which slots run, and which wait to resign."""
         self._runs, self._quits = Signal(self._slots), Signal(self._slots)
         for n in range(self._slots):
-            flags = self.flags[n]
+            flags = self._rows.flags[n]
             able = flag(flags, SlotFlag.ENABLE) & ~flag(flags, SlotFlag.AUTHENTICATE)
             resigns = flag(flags, SlotFlag.RESIGN)
             m.d.sync += [
@@ -107,24 +109,34 @@ class Slots(wiring.Component):
 
     def _schedule(self, m: Module) -> None:
         """One slot after the other: is it due, and when next; 2 clocks a slot, 40 if it is."""
+        rows = self._rows
         index = Signal(range(SLOTS))
-        due = Array(Signal(SPAN, name=f"due_{n}") for n in range(self._slots))
         started = Signal(self._slots)
         here = (1 << index)[: self._slots]
         late, next_due = Signal(), Signal(SPAN)
-        period, given = Signal(32), self.period_us[index]
+        period, given, percent = (
+            Signal(32),
+            rows.schedule.period_us,
+            Signal(rows.schedule.jitter.shape()),
+        )
         m.d.sync += [
             self._pending.eq(self._pending & ~self._taken & self._runs),
             started.eq(started & self._runs),
         ]
         runs = (self._runs & here).any()
-        draw, drawn, early = self._jitter(m, period, self.jitter[index])
-        with m.FSM():
+        draw, drawn, early = self._jitter(m, period, percent)
+        m.d.comb += [
+            rows.index.eq(index),
+            rows.schedule_next.due.eq(next_due - early),
+            rows.schedule_next.missed.eq(rows.schedule.missed + 1),
+        ]
+        with m.FSM() as fsm:
             with m.State("Look"):
                 m.d.sync += [
                     period.eq(Mux(given < MIN_PERIOD_US, MIN_PERIOD_US, given)),
-                    late.eq(~(self._now - due[index])[SPAN - 1]),
-                    next_due.eq(due[index]),
+                    percent.eq(rows.schedule.jitter),
+                    late.eq(~(self._now - rows.schedule.due)[SPAN - 1]),
+                    next_due.eq(rows.schedule.due),
                 ]
                 with m.If(~(started & here).any()):
                     m.d.sync += [late.eq(1), next_due.eq(self._now)]
@@ -142,14 +154,16 @@ class Slots(wiring.Component):
                     m.next = "Set"
             with m.State("Set"):
                 with m.If(runs):
+                    m.d.comb += [
+                        rows.set_due.eq(1),
+                        rows.set_missed.eq((self._pending & ~self._taken & here).any()),
+                    ]
                     m.d.sync += [
-                        due[index].eq(next_due - early),
                         started.eq((started & self._runs) | here),
                         self._pending.eq((self._pending & ~self._taken | here) & self._runs),
                     ]
-                    with m.If((self._pending & ~self._taken & here).any()):
-                        m.d.sync += self.missed[index].eq(self.missed[index] + 1)
                 m.next = "Look"
+        self._schedule_quiet = fsm.ongoing("Judge")
 
     @staticmethod
     def _jitter(m: Module, period: Value, percent: Value) -> tuple[Signal, Signal, Signal]:
@@ -208,14 +222,19 @@ class Slots(wiring.Component):
         who, counter = Signal(range(SLOTS)), Signal(range(SLOTS))
         urgent = Signal()
         flags = Signal(SLOT.field("flags").width)
-        following = Signal(16)
+        following, mh_offset = Signal(16), Signal(SLOT.field("mh_offset").width)
+        rows = self._rows
+        slot = rows.slot
         due = Mux(self._resign.any(), self._resign, Mux(self._free, self._pending, 0))
         here = (1 << who)[: self._slots]
-        given = self.length[who]
-        last = self.sequence[counter]
+        given, last = slot.length, rows.sequence
         m.d.comb += [
             sender.slot.eq(who),
-            sender.mh_offset.eq(self.mh_offset[who]),
+            sender.mh_offset.eq(mh_offset),
+            rows.who.eq(who),
+            rows.counter.eq(counter),
+            rows.sent.eq(slot.sent + 1),
+            rows.following.eq(following),
             sender.length.eq(self._length),
             sender.sequence.eq(following),
             sender.patch_sequence.eq(flag(flags, SlotFlag.SEQUENCE)),
@@ -225,10 +244,7 @@ class Slots(wiring.Component):
             # Whoever must stop says nothing more, unless it is on the line.
             sender.cancel.eq(~urgent & ~(self._runs & here).any()),
         ]
-        for n in range(SLOTS):
-            with m.If(self.sequence_strobe[n]):
-                m.d.sync += self.sequence[n].eq(self.sequence_written)
-        with m.FSM():
+        with m.FSM() as fsm:
             with m.State("Idle"):
                 m.d.sync += [who.eq(lowest(due)), urgent.eq(self._resign.any())]
                 with m.If(due.any()):
@@ -236,8 +252,9 @@ class Slots(wiring.Component):
             with m.State("Look"):
                 m.d.comb += self._taken.eq(here)
                 m.d.sync += [
-                    counter.eq(self.sequence_from[who]),
-                    flags.eq(self.flags[who]),
+                    counter.eq(slot.sequence_from),
+                    flags.eq(slot.flags),
+                    mh_offset.eq(slot.mh_offset),
                     self._length.eq(
                         Mux(given > TEMPLATE_OCTETS, TEMPLATE_OCTETS, Mux(given == 0, 1, given))
                     ),
@@ -250,11 +267,12 @@ class Slots(wiring.Component):
             with m.State("Start"):
                 m.d.comb += sender.start.eq(1)
                 with m.If(flag(flags, SlotFlag.SEQUENCE)):
-                    m.d.sync += self.sequence[counter].eq(following)
+                    m.d.comb += rows.set_sequence.eq(1)
                 m.next = "Send"
             with m.State("Send"):
                 with m.If(sender.done):
-                    m.d.comb += self._spent.eq(1)
-                    m.d.sync += self.sent[who].eq(self.sent[who] + 1)
+                    m.d.comb += [self._spent.eq(1), rows.set_sent.eq(1)]
                 with m.If(~sender.busy):
                     m.next = "Idle"
+        waits = fsm.ongoing("Idle") | (fsm.ongoing("Send") & ~sender.done)
+        m.d.comb += rows.quiet.eq(self._schedule_quiet & waits)

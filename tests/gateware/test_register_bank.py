@@ -9,7 +9,7 @@ from amaranth.sim import Simulator
 from harp.tables.register_schema import Access, Home, Register
 from harp.tables.registers import BY_NAME, REGISTERS
 from harp_gateware.params import CoreParams
-from harp_gateware.register_bank import OWNED, RegisterBank, Unit, elements, units
+from harp_gateware.register_bank import RegisterBank, Unit, elements, units
 
 WORD = 0xFFFF_FFFF
 PATIENCE = 200
@@ -104,8 +104,7 @@ def inputs_of(params: CoreParams, rng: random.Random) -> dict[tuple[str, int, st
         for register in REGISTERS
         for index in range(register.count)
         for field in register.fields
-        if register.home is Home.FLOPS
-        and (field.access is Access.RO or (register.name, field.name) in OWNED)
+        if register.home is Home.FLOPS and field.access is Access.RO
     }
 
 
@@ -124,9 +123,6 @@ def accesses(twin: Twin, rng: random.Random, count: int) -> list[tuple[int, bool
         write = rng.random() < 0.5
         for n in range(rng.randint(1, 5)):
             address = start + n & 0xFFFF
-            unit = twin.place[address][0] if address in twin.place else None
-            if write and unit and (unit.register.name, "sequence") in OWNED and unit.word == 3:
-                continue
             result.append((address, write, rng.getrandbits(32), n == 0))
     return result
 
@@ -240,28 +236,6 @@ def test_pulses_last_one_clock_and_sticky_bits_stay_until_cleared() -> None:
     simulator.run()
     assert sum(kicks) == 1
     assert acks == [(0x41, 3)]
-
-
-def test_the_owner_of_a_field_is_told_of_writes() -> None:
-    dut = RegisterBank(CoreParams())
-    seen: list[tuple[int, int]] = []
-
-    async def script(ctx: Any) -> None:
-        await access(ctx, dut, BY_NAME["slot"].address(5) + 3, 0xBEEF)
-
-    async def watch(ctx: Any) -> None:
-        async for _, _, strobe, value in ctx.tick().sample(
-            dut.slot__sequence__strobe, dut.slot__sequence__written
-        ):
-            if strobe:
-                seen.append((strobe, value))
-
-    simulator = Simulator(dut)
-    simulator.add_clock(6.4e-9)
-    simulator.add_testbench(script)
-    simulator.add_testbench(watch, background=True)
-    simulator.run()
-    assert seen == [(1 << 5, 0xBEEF)]
 
 
 def test_a_monitor_refuses_drop_actions_and_the_fence() -> None:

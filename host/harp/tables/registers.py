@@ -217,6 +217,7 @@ _GUARD = (
             Field(f"sequence_{n}", 16, RO, doc=f"Sequence # that slot {n} sent last; 0: none.")
             for n in range(SLOTS)
         ),
+        home=Home.RAM,
         doc="What the answer to a kick carries: the slots' sequences.",
     ),
     Register(
@@ -410,7 +411,7 @@ _SLOTS = (
             Field("sequence", 16, RW, doc="Sequence # sent last; the gateware counts on.", at=96),
         ),
         count=SLOTS,
-        home=Home.FLOPS,
+        home=Home.RAM,
         doc="Slots, in index order when several are due.",
     ),
     Register(
@@ -421,6 +422,7 @@ _SLOTS = (
             Field("missed", 32, RO, unit="frames", doc="Periods without a frame; wraps."),
         ),
         count=SLOTS,
+        home=Home.RAM,
         doc="What each slot did.",
     ),
     Register(
