@@ -1,0 +1,116 @@
+"""Events: none is lost until it is acknowledged, and what is pushed says how many there were.
+
+Ref: offload.md §5 (coalesced, counted, held until acknowledged)
+
+One id, any of two, is watched: its events are counted as they are raised, and as their
+acknowledgement clears them.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+from amaranth import Mux, Signal, Value
+
+from harp_sim.proofs.harness import Harness, implies
+from harp_sim.proofs.sources import Edit
+
+IDS = 2
+COUNT = 4
+"""Bits of the counts here: there are fewer than 16 events of an id."""
+SETTLED = 26
+"""Clocks after the last event or acknowledgement in which all is entered."""
+SWEEP = 4 * IDS + 10
+"""Clocks until a lone event has been pushed."""
+
+SMALL = (
+    Edit("events", "IDS = len(EVENT_KINDS) * EVENT_STRIDE", f"IDS = {IDS}"),
+    Edit("events", "ID = (IDS - 1).bit_length()", "ID = 9"),
+    Edit("events", "COUNT = 16", f"COUNT = {COUNT}"),
+    Edit("events", "self._kind == len(EVENT_KINDS) - 1", "1"),
+    # Ports to see what is pending, and whether an acknowledgement is under way.
+    Edit(
+        "events",
+        '"lost": Out(1),',
+        '"lost": Out(1), "acked": Out(1), "pending": Out(EVENT_STRIDE),',
+    ),
+    Edit("events", "self._acked, self._asked = Signal()", "self._acked, self._asked = self.acked"),
+    Edit(
+        "events",
+        "        m.d.sync += [\n            self._row.eq(self._read.data),",
+        '        spy = pending.read_port(domain="comb")\n'
+        "        m.d.comb += self.pending.eq(spy.data)\n"
+        "        m.d.sync += [\n            self._row.eq(self._read.data),",
+    ),
+)
+
+
+class _Events(Harness):
+    """The time stands still: repeats and their ceiling are the tests' business."""
+
+    def __init__(self, module: ModuleType) -> None:
+        self.dut = dut = module.Events((2, 2))
+        super().__init__(dut)
+        m = self.m
+        mine = self.chosen(1, "id")
+        raised = [self._source(n, mine) for n in range(2)]
+        ack, ack_id = self.free(1, "ack"), self.free(1, "ack_id")
+        ack_count = self.free(COUNT, "ack_count")
+        m.d.comb += [
+            dut.ack.eq(ack),
+            dut.ack_id.eq(ack_id),
+            dut.ack_count.eq(ack_count),
+            dut.o.ready.eq(self.free(1, "o_ready")),
+        ]
+        held_id, held_count = Signal(1), Signal(COUNT)
+        with m.If(ack & ~dut.acked):
+            m.d.sync += [held_id.eq(ack_id), held_count.eq(ack_count)]
+        # What the component looked at a clock ago, if a flag has fallen now.
+        by_id, by_count = self.past(held_id), self.past(held_count)
+        pending = self.follow(dut.pending.bit_select(mine, 1), "is_pending")
+        total, cleared = Signal(COUNT), Signal(COUNT)
+        falls = self.past(pending) & ~pending
+        gone = self.follow((cleared + Mux(falls, by_count, 0))[:COUNT], "gone")
+        m.d.sync += [total.eq(total + raised[0] + raised[1]), cleared.eq(gone)]
+        quiet = Signal(range(SWEEP + 1))
+        with m.If(ack | dut.i_0.valid | dut.i_1.valid):
+            m.d.sync += quiet.eq(0)
+        with m.Elif(quiet != SWEEP):
+            m.d.sync += quiet.eq(quiet + 1)
+        push = dut.o.valid & (dut.o.p.index == mine)
+        self.assume(~dut.lost)
+        self.claim(self.held(dut.o))
+        # A flag falls by an acknowledgement of that id only, and never more than was raised.
+        self.claim(implies(falls, by_id == mine))
+        self.claim(gone <= total)
+        # When all is entered, the flag says whether something is owed.
+        self.claim(implies(quiet >= SETTLED, pending == (gone != total)))
+        fresh = push & ~self.past(push)
+        self.claim(implies(fresh, pending & (dut.o.p.count != 0)))
+        self.claim(implies(fresh, dut.o.p.count <= (total - gone)[:COUNT]))
+        self.cover(falls & (gone == 2) & (total == 3))
+        self.cover(fresh & (dut.o.p.count == 2))
+        self.cover((quiet == SETTLED) & (gone == total) & (total == 2))
+        self._pushed(raised[0], push)
+
+    def _source(self, number: int, mine: Signal) -> Signal:
+        port = getattr(self.dut, f"i_{number}")
+        valid, ident = self.free(1, f"valid_{number}"), self.free(1, f"id_{number}")
+        self.m.d.comb += [port.valid.eq(valid), port.p.index.eq(ident)]
+        return self.follow(valid & (ident == mine), f"raised_{number}")
+
+    def _pushed(self, raised: Signal, push: Value) -> None:
+        """A lone event is pushed within a sweep when the output is ready."""
+        m, dut = self.m, self.dut
+        event = dut.i_0.valid | dut.i_1.valid | dut.ack
+        alone = raised & ~dut.i_1.valid & ~dut.ack & ~self.sticky(event, "some")
+        lone, waits = Signal(), Signal(range(SWEEP + 2))
+        m.d.sync += lone.eq(alone | (lone & ~event & ~push & dut.o.ready))
+        m.d.sync += waits.eq(Mux(lone, waits + 1, 0))
+        self.claim(waits <= SWEEP)
+        self.cover(push & lone)
+
+
+def events(module: ModuleType) -> Harness:
+    """Two sources, two ids."""
+    return _Events(module)
