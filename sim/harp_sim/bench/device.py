@@ -167,8 +167,9 @@ class Device:
         return self._get("now_us")
 
     async def clocks(self, count: int) -> None:
-        """Let that many clocks pass."""
-        await Timer(count * PERIOD_NS, "ns")
+        """Let that many clocks pass; ends behind a falling edge, as everything here does."""
+        await Timer(count * PERIOD_NS - 1, "ns")
+        await FallingEdge(self.dut.clk)
 
     async def until_us(self, us: int) -> None:
         """Let time pass until `now_us` is at least that."""
