@@ -60,17 +60,18 @@ async def latency(dut: Any) -> None:
     await bench.start()
     await bench.kick()
     await bench.run_time()
-    table = []
+    measured: list[tuple[Row, int]] = []
     for row in rows():
         bench.frames.latency.clear()
         await bench.traffic([Stimulus(row.name, row.draft.octets())], gaps=False)
         await bench.device.played()
         ((_, clocks),) = bench.frames.latency
-        table.append({"frame": row.name, "clocks": clocks, "limit": row.limit})
+        measured.append((row, clocks))
     await bench.settle()
+    table = [{"frame": row.name, "clocks": got, "limit": row.limit} for row, got in measured]
     write("latency.json", table)
     bench.mismatches.check()
-    late = {row["frame"]: row["clocks"] - row["limit"] for row in table}
+    late = {row.name: clocks - row.limit for row, clocks in measured}
     assert max(late.values()) <= CHAIN_OVER
     assert {name for name, over in late.items() if over > 0} <= {
         name for name in late if "headers" in name or "AH" in name
