@@ -20,9 +20,11 @@ from harp.engine.table import Update
 from harp.tables.constants import US_PER_S
 from harp.tables.mh import BaStatus, BuFlag
 from harp.tables.reasons import Reason
+from harp.wire.maker import maker
 from harp.wire.messages import BindingCache, BindingIdentifier, Options
 from harp.wire.sequence import newer16
 
+_make_cache = maker(BindingCache)
 MAX_DELETE_BCE_TIMEOUT_US = 10 * US_PER_S
 """How long a de-registered binding still refuses old Binding Updates (RFC 6275 §10.3.2, §12)."""
 MAX_KEPT_OCTETS = 960
@@ -199,7 +201,7 @@ class Registrar:
         for care_of in care_ofs.values():
             if self._leads_back(request.home_address, care_of):
                 return Refuse(BaStatus.INVALID_CARE_OF_ADDRESS)
-        new = sum([bid not in bids for bid in care_ofs])
+        new = len(care_ofs.keys() - bids)
         if new and len(self._store) + new > self._home_agent.max_bindings:
             return Refuse(BaStatus.INSUFFICIENT_RESOURCES)
         if not (unique or bids) and care_ofs:
@@ -259,7 +261,7 @@ class Registrar:
         """One binding for the log. Of a bulk registration only the first keeps the O flag: it
         clears the others away, and where the log cuts a message must not matter."""
         flags = request.message.flags if first else request.message.flags & ~_OVERWRITE
-        cache = BindingCache(
+        cache = _make_cache(
             request.home_address, care_of, flags, request.message.sequence, lifetime_s
         )
         return cache, ((BindingIdentifier(bid), *options) if bid else options)

@@ -245,9 +245,9 @@ class BindingTable:
 
     def _find(self, home: bytes, bid: int) -> int:
         """The slot of a key, or `NIL`: O(1) but for the siblings of a multihomed mobile node."""
-        slot, sibling = self._index.get(home, NIL), self._columns.sibling
+        slot = self._index.get(home, NIL)
         while slot and self._bid(slot) != bid:
-            slot = sibling[slot]
+            slot = self._columns.sibling[slot]
         return slot
 
     def _bid(self, slot: int) -> int:
@@ -356,7 +356,7 @@ class BindingTable:
             self._count += 1
             self._graves.disarm(slot)
             self._alarms.arm(slot, alarm)
-        elif alarm < c.tick[slot] * TICK_US:
+        elif -(-alarm // TICK_US) < c.tick[slot]:  # earlier by a bucket at least
             self._alarms.disarm(slot)
             self._alarms.arm(slot, alarm)
         share = entry_hash(record, options)
