@@ -1,6 +1,6 @@
 """A component between registers, so that it can be placed and timed without pins.
 
-A core alone has over a thousand ports and no part that many pins. Here a shift register feeds every
+A core alone has over a thousand ports and no part that many pins. Here shift registers feed every
 input from a register, and every output goes through a register into one bit; paths from and to pins
 are left out of the timing, those between registers are all there.
 """
@@ -10,6 +10,8 @@ from __future__ import annotations
 from amaranth import Cat, ClockDomain, Const, Elaboratable, Module, Signal, Value
 from amaranth.lib import wiring
 
+PIECE = 256
+"""Bits of a shift register: yosys goes along a chain in depth, and its stack is finite."""
 GROUP = 4
 """Bits folded into one a clock: one LUT."""
 
@@ -35,10 +37,19 @@ class Ring(Elaboratable):
         m.d.comb += [domain.clk.eq(self.clk), domain.rst.eq(self.rst)]
         m.submodules.component = self._component
         inputs, outputs = _ports(self._component)
-        shift = Signal(len(inputs))
-        m.d.sync += [shift.eq(Cat(self.serial_in, shift)), inputs.eq(shift)]
+        m.d.sync += inputs.eq(self._shifted(m, len(inputs)))
         m.d.comb += self.serial_out.eq(_fold(m, outputs))
         return m
+
+    def _shifted(self, m: Module, width: int) -> Value:
+        """`width` bits from `serial_in`: a piece after the other is shifted, a clock each."""
+        pieces = [Signal(PIECE, name=f"piece_{n}") for n in range(-(-width // PIECE))]
+        turn = Signal(len(pieces), init=1)
+        m.d.sync += turn.eq(turn.rotate_left(1))
+        for n, piece in enumerate(pieces):
+            with m.If(turn[n]):
+                m.d.sync += piece.eq(Cat(self.serial_in, piece))
+        return Cat(*pieces)[:width]
 
 
 def _ports(component: wiring.Component) -> tuple[Value, Value]:
