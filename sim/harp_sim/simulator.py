@@ -33,6 +33,7 @@ TOP = "harness"
 TIMESCALE = ("1ns", "1ps")
 PUBLIC = f'`verilator_config\npublic_flat_rw -module "{TOP}" -var "*"\n'
 """cocotb needs the top's ports only; making all signals public would cost most of the speed."""
+VERILATOR_ARGS = ["-Wno-fatal", "-Wno-lint", "-O3", "--assert", "--x-initial", "0"]
 ZEROS = re.compile(
     r"(?<=^  initial begin\n)(?:    \w+\[\d+\] = \d+'h0+;\n)+(?=  end\n)", re.MULTILINE
 )
@@ -131,35 +132,39 @@ def _judge(results: Path, directory: Path) -> None:
 
 
 def _built(build: Build, place: Path) -> Verilator | Icarus:
-    runner = TopVerilator() if build.simulator == "verilator" else Icarus()
+    """The runner of a build, made now if there is none; one is made at a time."""
+    fast, stamp = build.simulator == "verilator", place / "stamp"
+    runner = TopVerilator() if fast else Icarus()
+    if stamp.exists() and fast:
+        return runner
     place.mkdir(parents=True, exist_ok=True)
     with (root() / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        stamp = place / "stamp"
-        source = place / f"{TOP}.v"
-        fast = build.simulator == "verilator"
-        control = place / "public.vlt"
-        if not stamp.exists():
-            text = verilog(build.params, build.mutants)
-            if fast:
-                text = ZEROS.sub("", text)
-            source.write_text(text, encoding="utf-8")
-            control.write_text(PUBLIC, encoding="utf-8")
-        if not stamp.exists() or not fast:
-            runner.build(
-                sources=[source, *([control] if fast else [])],
-                hdl_toplevel=TOP,
-                build_dir=place,
-                build_args=["-Wno-fatal", "-Wno-lint", "-O3", "--assert", "--x-initial", "0"]
-                if fast
-                else ["-g2012"],
-                timescale=TIMESCALE,
-                waves=build.waves,
-                log_file=place / "log",
-                always=not stamp.exists(),
-            )
-            stamp.touch()
+        _make(runner, build, place)
+        stamp.touch()
     return runner
+
+
+def _make(runner: Verilator | Icarus, build: Build, place: Path) -> None:
+    """Verilog of the harness, then the simulator's part; Icarus wants the latter for every run."""
+    fast, stamp = build.simulator == "verilator", place / "stamp"
+    source, control = place / f"{TOP}.v", place / "public.vlt"
+    if not stamp.exists():
+        text = verilog(build.params, build.mutants)
+        source.write_text(ZEROS.sub("", text) if fast else text, encoding="utf-8")
+        control.write_text(PUBLIC, encoding="utf-8")
+    elif fast:
+        return
+    runner.build(
+        sources=[source, control] if fast else [source],
+        hdl_toplevel=TOP,
+        build_dir=place,
+        build_args=VERILATOR_ARGS if fast else ["-g2012"],
+        timescale=TIMESCALE,
+        waves=build.waves,
+        log_file=place / "log",
+        always=not stamp.exists(),
+    )
 
 
 def _place(build: Build) -> Path:
