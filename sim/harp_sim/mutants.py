@@ -18,7 +18,7 @@ from amaranth.hdl._ast import Assign, Slice, Statement, Switch
 from amaranth.lib import data
 
 from harp_gateware.frame_buffer import STORED
-from harp_gateware.layouts import HELLO_REQUEST, PEER_RESPONSE, VERDICT, WORD
+from harp_gateware.layouts import FRAME_META, HELLO_REQUEST, PEER_RESPONSE, VERDICT, WORD
 from harp_gateware.mh_check import MH_FACTS
 
 Change = Callable[[Value, Value], Value]
@@ -92,7 +92,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant("a header of one word less", "rx.walk", "_more_plain", more(-1)),
     Mutant("Payload Length one octet longer", "rx.length", "needed", more(1)),
     Mutant("VLAN of the outer tag", "rx.align", "_vlan", stuck, number=1),
-    Mutant("runts are good", "rx.align", "_meta", zero, number=3),
+    Mutant("bad frames are good", "rx.align", "_meta", zero, (FRAME_META, "bad")),
     # The Mobility Header.
     Mutant("no end-around carry", "rx.mh_check.checksum", "whole", only(0xFFFF)),
     Mutant("every checksum is right", "rx.mh_check.checksum", "good", ones),
