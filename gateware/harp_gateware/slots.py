@@ -163,7 +163,7 @@ class Slots(wiring.Component):
                         self._pending.eq((self._pending & ~self._taken | here) & self._runs),
                     ]
                 m.next = "Look"
-        self._schedule_quiet = fsm.ongoing("Judge") | fsm.ongoing("Draw")
+        self._schedule_quiet = fsm.ongoing("Judge")
 
     @staticmethod
     def _jitter(m: Module, period: Value, percent: Value) -> tuple[Signal, Signal, Signal]:
