@@ -36,7 +36,7 @@ def test_of_an_active() -> None:
     assert (status.service, status.security, status.preference) == ("on", "none", 102)
     assert (status.bindings, status.tombstones, status.unprotected) == (3, 0, 0)
     assert status.synchronised and not (status.reconciling or status.syncing)
-    assert (status.position.term, status.term_known) == (1, 1)
+    assert (status.position.term, status.term_known) == (3, 3)
     assert status.position.position == net.group(2).sync.position.position > 0
     assert (status.base.term, status.base.position) == (0, 0)
     assert (status.quorum, status.quorum_met, status.held, status.fenced) == (0, True, False, False)
@@ -53,7 +53,7 @@ def test_of_its_peers() -> None:
     assert not (first.active or first.draining)
     assert (first.preference, first.silence_us) == (100, 3 * S)
     assert first.restart_counter == UNIX_US // S
-    assert first.position is not None and first.position.term == 1
+    assert first.position is not None and first.position.term == 3
     (link,) = first.links
     assert (link.link, link.address, link.state) == ("eth0", "2001:db8:0:1::100", "up")
     assert link.for_us is not None and 0 < link.for_us <= net.now
