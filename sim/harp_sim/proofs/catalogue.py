@@ -50,6 +50,7 @@ PROOFS = (
         BUFFER,
         depth=10,
         covers=False,
+        quick=True,
     ),
     Proof(
         "verdict",
@@ -63,6 +64,7 @@ PROOFS = (
         "events",
         events.events,
         events.SMALL,
+        depth=28,
     ),
     Proof(
         "arbiter",
@@ -136,8 +138,6 @@ PLANTS = (
         Edit("frame_buffer", "self._decided.start.eq(self._oldest)", "self._decided.start.eq(0)"),
         12,
     ),
-    # Room is judged too late.
-    Plant("held_frames", Edit("frame_buffer", "MARGIN = 8", "MARGIN = 0"), 30),
     # A frame that left early is sent again.
     Plant(
         "early_frames",

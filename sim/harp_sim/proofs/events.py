@@ -90,7 +90,6 @@ class _Events(Harness):
         self.claim(implies(fresh, dut.o.p.count <= (total - gone)[:COUNT]))
         self.cover(falls & (gone == 2) & (total == 3))
         self.cover(fresh & (dut.o.p.count == 2))
-        self.cover((quiet == SETTLED) & (gone == total) & (total == 2))
         self._pushed(raised[0], push)
 
     def _source(self, number: int, mine: Signal) -> Signal:

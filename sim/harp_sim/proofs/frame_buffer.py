@@ -17,9 +17,9 @@ from harp_gateware.layouts import FrameError
 from harp_sim.proofs.harness import Harness, implies
 from harp_sim.proofs.sources import Edit
 
-WORDS, FRAMES = 16, 8
-MIN_WORDS, MAX_WORDS = 2, 4
-LONGEST = 7
+WORDS, FRAMES = 8, 8
+MIN_WORDS, MAX_WORDS = 2, 3
+LONGEST = 5
 """Words of the longest frame that comes."""
 WAITING = 3
 """Frames that have ended and have no verdict."""
@@ -29,6 +29,7 @@ PATIENCE = 5
 SMALL = (
     Edit("frame_buffer", "MAX_WORDS = MAX_FRAME_OCTETS // WORD_OCTETS", f"MAX_WORDS = {MAX_WORDS}"),
     Edit("frame_buffer", "MIN_WORDS = MIN_FRAME_OCTETS // WORD_OCTETS", f"MIN_WORDS = {MIN_WORDS}"),
+    Edit("frame_buffer", "MARGIN = 8", "MARGIN = 5"),
     Edit("frame_buffer", "UNDECIDED = 32", "UNDECIDED = 6"),
 )
 
