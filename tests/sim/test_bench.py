@@ -3,6 +3,7 @@
 HARP_FRAMES is the length of the random mix, HARP_LINE_FRAMES that of each line rate case.
 """
 
+import os
 import shutil
 
 import pytest
@@ -13,7 +14,13 @@ from harp_sim.simulator import Build, run
 SMOKE = ("registers.identity", "registers.sticky_bits", "events.acknowledged_by_count")
 
 # One worker runs them all: the build is the dear part.
-pytestmark = [pytest.mark.xdist_group("simulator"), pytest.mark.timeout(1800)]
+pytestmark = [
+    pytest.mark.xdist_group("simulator"),
+    pytest.mark.timeout(1800),
+    pytest.mark.skipif(
+        os.environ.get("HARP_VERIFY") != "1", reason="long: runs in `make verify` (HARP_VERIFY=1)"
+    ),
+]
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -14,7 +14,13 @@ BUILD = Build(mutants=True)
 FRAMES = {"HARP_FRAMES": "6000"}
 EVERY = 1 if os.environ.get("HARP_MUTANTS") == "all" else 6
 
-pytestmark = [pytest.mark.xdist_group("simulator"), pytest.mark.timeout(1800)]
+pytestmark = [
+    pytest.mark.xdist_group("simulator"),
+    pytest.mark.timeout(1800),
+    pytest.mark.skipif(
+        os.environ.get("HARP_VERIFY") != "1", reason="long: runs in `make verify` (HARP_VERIFY=1)"
+    ),
+]
 
 
 def test_there_are_enough() -> None:

@@ -9,7 +9,12 @@ from harp_sim.proofs.runner import Proof, prove
 from harp_sim.proofs.sources import Edit, EditError, edited
 
 VERIFY = os.environ.get("HARP_VERIFY") == "1"
-pytestmark = pytest.mark.xdist_group("proofs")  # one solver at a time
+pytestmark = [
+    pytest.mark.xdist_group("proofs"),  # one solver at a time
+    pytest.mark.skipif(
+        os.environ.get("HARP_VERIFY") != "1", reason="long: runs in `make verify` (HARP_VERIFY=1)"
+    ),
+]
 
 
 @pytest.mark.parametrize("proof", [p for p in PROOFS if VERIFY or p.quick], ids=lambda p: p.name)
