@@ -71,8 +71,11 @@ class TypeTable(wiring.Component):
         return m
 
 
-assert all(
-    MH_TYPE.field(name).at == field.offset and MH_TYPE.field(name).width == field.width
-    for name, field in ENTRY
-    if not name.startswith("_")
-) and MH_TYPE.words * WORD_BITS >= ENTRY.size
+assert (
+    all(
+        MH_TYPE.field(name).at == field.offset and MH_TYPE.field(name).width == field.width
+        for name, field in ENTRY
+        if not name.startswith("_")
+    )
+    and MH_TYPE.words * WORD_BITS >= ENTRY.size
+)

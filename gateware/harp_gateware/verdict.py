@@ -231,9 +231,7 @@ class Verdict(wiring.Component):
         code = Signal(ReasonCode)
         m.d.comb += row.eq(self._select({name: rows[name] for name in self._first}))
         m.d.comb += code.eq(
-            self._select(
-                {name: Const(_code(name).value, ReasonCode) for name in self._first}
-            )
+            self._select({name: Const(_code(name).value, ReasonCode) for name in self._first})
         )
         self._judged = [Signal(JUDGED, name=f"judged_{n}") for n in range(8, LAST_STAGE + 1)]
         first = self._judged[0]
