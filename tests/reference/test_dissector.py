@@ -110,7 +110,8 @@ def test_golden_faults_have_the_reason_of_the_spec(tmp_path: Path) -> None:
 
 
 def test_any_message_with_any_option_field_by_field(tmp_path: Path) -> None:
-    messages = drawn(some.harp(), 300)
+    # Enough that every option is among them whatever Hypothesis draws in this process.
+    messages = drawn(some.harp(), 1200)
     layers = harp_layers(captured(tmp_path, *messages))
     for message, layer in zip(messages, layers, strict=True):
         assert layer is not None and "harp.reason" not in layer
