@@ -109,9 +109,15 @@ def test_golden_faults_have_the_reason_of_the_spec(tmp_path: Path) -> None:
     assert judged <= set(seen)
 
 
+def _in_second_0(message: msg.Harp) -> bool:
+    stamps = [one for one in message.options if isinstance(one, msg.ReplayProtection)]
+    return any(one.timestamp >> 32 == 0 for one in stamps)
+
+
 def test_any_message_with_any_option_field_by_field(tmp_path: Path) -> None:
     # Enough that every option is among them whatever Hypothesis draws in this process.
-    messages = drawn(some.harp(), 1200)
+    # Second 0 of an NTP era is left out: tshark shows no time there.
+    messages = [one for one in drawn(some.harp(), 1200) if not _in_second_0(one)]
     layers = harp_layers(captured(tmp_path, *messages))
     for message, layer in zip(messages, layers, strict=True):
         assert layer is not None and "harp.reason" not in layer
