@@ -7,11 +7,10 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from harp_gateware.core import Core
-
 from harp_boards.parts import PARTS, Part
 from harp_boards.ring import Ring
 from harp_boards.synthesis import Placed, place, synthesise
+from harp_gateware.core import Core
 from harp_gateware.params import CoreParams
 
 MAX_LUT_SHARE = 0.5
