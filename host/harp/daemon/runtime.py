@@ -1,0 +1,224 @@
+"""The engine in its loop: events in, effects out to the parts, deadlines by a timer.
+
+Ref: harp.md §5 (Pause: sockets are read before silence is judged), §9 (order of effects)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections import deque
+from collections.abc import Sequence
+from typing import assert_never
+
+from harp.daemon.clock import Clock
+from harp.daemon.parts import Parts, Source
+from harp.daemon.timer import Timer
+from harp.engine.effects import (
+    AnnounceNeighbor,
+    BindingMoved,
+    CacheChanged,
+    ChangesDurable,
+    CommandAnswered,
+    Dropped,
+    Effect,
+    HelloTemplate,
+    HelloWanted,
+    Log,
+    PrepareRoute,
+    PrepareRoutes,
+    RemoveRoute,
+    SendHarp,
+    SendPacket,
+    SendParameterProblem,
+    SetServing,
+    StartDad,
+    StateChanged,
+    SubmitChanges,
+    WatchPeer,
+    WriteJournal,
+)
+from harp.engine.engine import Engine
+from harp.engine.events import (
+    Command,
+    CommandGiven,
+    Event,
+    PeerChanged,
+    PeerDown,
+    PeerLeft,
+    PeerLinkChanged,
+    PeerUp,
+    StopRequested,
+)
+from harp.engine.status import GroupStatus, status_of
+
+AT_ONCE = 256
+"""Datagrams of one source in a row before the others have their turn."""
+BEFORE_EXPIRE = 8192
+"""Datagrams of one source read before silence is judged; a flood may bring more for ever."""
+
+
+class Runtime:
+    """Owns the engine. One instance a process; every method on the loop's thread."""
+
+    def __init__(self, engine: Engine, clock: Clock) -> None:
+        self.engine = engine
+        self.clock = clock
+        self._parts: Parts | None = None
+        self._sources: list[Source] = []
+        self._events: deque[Event] = deque()
+        self._busy = False
+        self._timer = Timer()
+        self._tokens = itertools.count(1)
+        self._answers: dict[int, asyncio.Future[tuple[str, ...]]] = {}
+
+    def deliver(self, event: Event) -> None:
+        """Gives the engine an event (`parts.Deliver`)."""
+        self._events.append(event)
+        if not self._busy:
+            self._work()
+
+    def start(self, parts: Parts, sources: Sequence[Source]) -> None:
+        """From now on the group lives: HELLOs leave, sources are read in the order given."""
+        self._parts = parts
+        self._sources = list(sources)
+        loop = asyncio.get_running_loop()
+        loop.add_reader(self._timer.fileno(), self._timer_fired)
+        for source in sources:
+            loop.add_reader(source.fileno(), self._readable, source)
+        self._carry_out(self.engine.start(self.clock.now_us()))
+        self._work()
+
+    def stop(self) -> None:
+        """Withdraws and says goodbye; nothing is read or sent afterwards."""
+        self.deliver(StopRequested())
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(self._timer.fileno())
+        for source in self._sources:
+            loop.remove_reader(source.fileno())
+        self._timer.close()
+
+    def add_source(self, source: Source) -> None:
+        """One more socket, such as that of an interface that came back."""
+        self._sources.append(source)
+        asyncio.get_running_loop().add_reader(source.fileno(), self._readable, source)
+
+    def remove_source(self, source: Source) -> None:
+        """Its descriptor is about to be closed."""
+        self._sources.remove(source)
+        asyncio.get_running_loop().remove_reader(source.fileno())
+
+    async def command(
+        self, group: int, command: Command, to: bytes | None = None, force: bool = False
+    ) -> tuple[str, ...]:
+        """An operator's command; the reasons against it, none if it is done or under way."""
+        token = next(self._tokens)
+        answer: asyncio.Future[tuple[str, ...]] = asyncio.get_running_loop().create_future()
+        self._answers[token] = answer
+        try:
+            self.deliver(CommandGiven(group, command, token, to, force))
+            return await answer
+        finally:
+            del self._answers[token]
+
+    def status(self) -> tuple[GroupStatus, ...]:
+        """Every group as it is now."""
+        now = self.clock.now_us()
+        return tuple(status_of(group, now) for group in self.engine.groups.values())
+
+    def _readable(self, source: Source) -> None:
+        source.drain(AT_ONCE)
+        self._work()
+
+    def _timer_fired(self) -> None:
+        self._timer.acknowledge()
+        for source in self._sources:
+            source.drain(BEFORE_EXPIRE)
+        self._carry_out(self.engine.expire(self.clock.now_us()))
+        self._work()
+
+    def _work(self) -> None:
+        """All events that wait, then the next deadline."""
+        self._busy = True
+        try:
+            while self._events:
+                event = self._events.popleft()
+                self._carry_out(self.engine.receive(event, self.clock.now_us()))
+        finally:
+            self._busy = False
+        self._timer.set(self.engine.deadline)
+
+    def _carry_out(self, effects: Sequence[Effect]) -> None:
+        for effect in effects:
+            self._do(effect)
+
+    def _do(self, effect: Effect) -> None:
+        parts = self._parts
+        assert parts is not None
+        match effect:
+            case SendPacket():
+                parts.sender.send(effect)
+                if effect.group is not None:
+                    parts.guard.sent(effect)
+            case SendParameterProblem():
+                parts.sender.parameter_problem(effect)
+            case SetServing():
+                self._serve(effect, parts)
+            case AnnounceNeighbor():
+                parts.announcer.announce(effect)
+            case StartDad():
+                parts.announcer.start_dad(effect)
+            case PrepareRoute():
+                parts.data_plane.prepare(effect)
+            case PrepareRoutes():
+                parts.data_plane.prepare_many(effect)
+            case RemoveRoute():
+                parts.data_plane.remove(effect)
+            case WriteJournal():
+                parts.journal.write(effect)
+            case WatchPeer():
+                parts.offload.watch(effect)
+            case HelloTemplate():
+                parts.offload.template(effect)
+            case CommandAnswered():
+                self._answer(effect, parts)
+            case StateChanged():
+                for observer in parts.observers:
+                    observer.role(effect)
+            case PeerUp() | PeerDown() | PeerLeft() | PeerChanged() | PeerLinkChanged():
+                for observer in parts.observers:
+                    observer.peer(effect)
+            case Dropped():
+                for observer in parts.observers:
+                    observer.dropped(effect)
+            case Log():
+                for observer in parts.observers:
+                    observer.log(effect)
+            case (
+                HelloWanted()
+                | SendHarp()
+                | SubmitChanges()
+                | ChangesDurable()
+                | BindingMoved()
+                | CacheChanged()
+            ):
+                raise AssertionError(f"{effect} stays inside the engine")
+            case _:
+                assert_never(effect)
+
+    def _serve(self, serving: SetServing, parts: Parts) -> None:
+        """Guarded from before the address is there until after it is gone."""
+        if serving.serving:
+            parts.guard.serving(serving)
+        parts.data_plane.serve(serving)
+        parts.announcer.serving(serving)
+        if not serving.serving:
+            parts.guard.serving(serving)
+        parts.offload.active(serving.group, serving.serving)
+
+    def _answer(self, answer: CommandAnswered, parts: Parts) -> None:
+        waiting = self._answers.get(answer.token)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(answer.refusals)
+        for observer in parts.observers:
+            observer.answered(answer)
