@@ -1,0 +1,1 @@
+"""Configuration of harpd: TOML in, frozen values out."""
