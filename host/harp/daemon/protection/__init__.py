@@ -1,0 +1,1 @@
+"""IPsec between members: is it demanded by the kernel, and how strongSwan makes it so."""
