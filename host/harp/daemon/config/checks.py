@@ -1,0 +1,174 @@
+"""What one setting alone cannot tell: members, addresses, tables and protection that fit together.
+
+Only what could never work is a problem here; what is rarely meant is in `warnings`. Values that are
+missing were told by `tree` and are passed over.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from ipaddress import IPv6Address
+from typing import Any
+
+from harp.daemon.config.listen import BadListen, parse_listen
+from harp.daemon.config.problem import Problem
+from harp.daemon.config.tree import Node
+from harp.engine.config import Security, SwitchMode
+
+_INTERFACE = re.compile(r"[^\s/:]{1,15}")
+"""A name that the kernel takes (dev_valid_name, IFNAMSIZ)."""
+_KERNEL_TABLES = range(253, 256)
+"""default, main, local (rt_tables)."""
+_RULE_OF_MAIN = 32766
+GROUPS = 256
+"""Group IDs: numbers of tables and rules are reserved for each."""
+
+
+def check_document(root: Node) -> Iterator[Problem]:
+    """What concerns several tables."""
+    groups = root.many("group")
+    if not groups:
+        yield Problem("", "", "no group is configured", "[[group]] with id, me, link and member")
+    yield from _unique(groups, "id", "another group has this id")
+    yield from _unique(groups, "virtual_address", "another group has this address")
+    daemon = root.one("daemon")
+    try:
+        parse_listen(daemon.get("metrics_listen") or "")
+    except BadListen as bad:
+        yield daemon.wrong("metrics_listen", str(bad))
+    if not daemon.get("journal"):
+        for group in groups:
+            if group.one("sync").get("journal_sync"):
+                yield group.one("sync").problem(
+                    "journal_sync", "there is no journal: [daemon] says journal = false"
+                )
+    yield from _tables(root.one("tables"))
+
+
+def _tables(node: Node) -> Iterator[Problem]:
+    first, preference = node.get("route_table"), node.get("rule_preference")
+    if first is not None and any(each in range(first, first + GROUPS) for each in _KERNEL_TABLES):
+        yield node.wrong("route_table", "tables 253 to 255 are the kernel's, 256 numbers are used")
+    if preference is not None and preference + GROUPS > _RULE_OF_MAIN:
+        yield node.wrong("rule_preference", "the rules must come before that of table main, 32766")
+    if _bad_interface(node.get("tunnel")):
+        yield node.wrong("tunnel", "is no interface name")
+
+
+def check_group(node: Node) -> Iterator[Problem]:
+    """What concerns one group."""
+    links, members = node.many("link"), node.many("member")
+    yield from _links(node, links)
+    yield from _members(node, members)
+    if links and members:
+        yield from _addresses(node, links, members)
+    yield from _virtual_address(node)
+    yield from _protection(node)
+
+
+def _links(node: Node, links: list[Node]) -> Iterator[Problem]:
+    if not links:
+        yield Problem(node.place, "link", "there is none", '[[group.link]] with interface = "eth0"')
+    for link in links:
+        if _bad_interface(link.get("interface")):
+            yield link.wrong("interface", "is no interface name")
+    home = node.get("home_interface")
+    if home and _bad_interface(home):
+        yield node.wrong("home_interface", "is no interface name")
+    yield from _unique(links, "interface", "another link of the group has this interface")
+
+
+def _bad_interface(name: str | None) -> bool:
+    return name is not None and (not _INTERFACE.fullmatch(name) or name in (".", ".."))
+
+
+def _members(node: Node, members: list[Node]) -> Iterator[Problem]:
+    if not members:
+        what = "there is none"
+        yield Problem(node.place, "member", what, "[[group.member]] with name and addresses")
+        return
+    names = [str(each.get("name")) for each in members]
+    yield from _unique(members, "name", "another member has this name")
+    for member in members:
+        if member.get("name") == "":
+            yield member.wrong("name", "wants a name")
+    if node.get("me") is not None and node.get("me") not in names:
+        yield node.wrong("me", f"is no member; there are {', '.join(names)}")
+    if all(each.get("witness") for each in members):
+        yield Problem(node.place, "member", "all are witnesses: nobody can serve")
+
+
+def _addresses(node: Node, links: list[Node], members: list[Node]) -> Iterator[Problem]:
+    owner: dict[IPv6Address, str] = {}
+    virtual = node.get("virtual_address")
+    for member in members:
+        addresses = member.get("addresses")
+        if addresses is None:
+            continue
+        if len(addresses) != len(links):
+            want = f"{len(addresses)} for {len(links)} links: one for each, in their order"
+            yield member.problem("addresses", want)
+        for address in addresses:
+            fault = unusable(address)
+            if fault:
+                yield member.problem("addresses", f"{address} is {fault}")
+            elif address == virtual:
+                yield member.problem("addresses", f"{address} is the group's virtual address")
+            elif address in owner:
+                yield member.problem("addresses", f"{address} is {owner[address]}'s already")
+            owner.setdefault(address, str(member.get("name")))
+
+
+def unusable(address: IPv6Address) -> str:
+    """Why no member can have an address; empty: it can."""
+    for name in ("unspecified", "multicast", "loopback"):
+        if getattr(address, f"is_{name}"):
+            return f"{'an' if name[0] == 'u' else 'a'} {name} address"
+    return "an IPv4-mapped address" if address.ipv4_mapped else ""
+
+
+def _virtual_address(node: Node) -> Iterator[Problem]:
+    given = "virtual_address" in node.given
+    if node.get("mode") is SwitchMode.HARD:
+        if given:
+            yield node.problem("mode", 'a virtual address wants mode = "virtual"')
+        return
+    if not given:
+        if "virtual_address" not in node.keys:
+            yield node.problem("virtual_address", "is missing: all members share it (harp.md §1)")
+        return
+    fault = unusable(node.given["virtual_address"])
+    if fault:
+        yield node.wrong("virtual_address", f"is {fault}")
+
+
+def _protection(node: Node) -> Iterator[Problem]:
+    security, keys = node.get("security"), node.many("key")
+    if security is Security.PSK and not keys:
+        yield Problem(
+            node.place, "security", '"psk" wants a key', "[[group.key]] with spi = 256 and file = …"
+        )
+    if security is Security.NONE and not node.get("insecure") and "insecure" not in node.keys:
+        yield Problem(
+            node.place,
+            "security",
+            '"none" lets everybody on the link take over; who means it writes it down',
+            "insecure = true",
+        )
+    yield from _unique(keys, "spi", "another key has this SPI")
+    spis = [each.get("spi") for each in keys]
+    signing = node.get("signing_spi")
+    if signing is not None and signing not in spis:
+        yield node.wrong("signing_spi", f"no key has this SPI; there are {spis}")
+
+
+def _unique(nodes: Iterable[Node], key: str, what: str) -> Iterator[Problem]:
+    seen: set[Any] = set()
+    for node in nodes:
+        if key not in node.given:
+            continue
+        value = node.given[key]
+        if value in seen:
+            yield node.wrong(key, what)
+        seen.add(value)
