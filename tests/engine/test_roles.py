@@ -522,6 +522,48 @@ def test_a_claim_looks_at_the_claimed_alone() -> None:
     assert change(rig.set(WEAK, FLAG_A)) == [("STANDBY", "other_active")]
 
 
+THIRD = address(3)
+
+
+def challenged(third: int, *, by_offer: bool = False) -> Rig:
+    """CLAIMING, while another active of that preference was heard before."""
+    rig = Rig(members=4)
+    rig.roles.start(0)
+    rig.set(WEAK)
+    rig.set(STRONG, FLAG_A | FLAG_S, preference=200)
+    rig.set(THIRD, FLAG_A | FLAG_S, preference=third)
+    if by_offer:
+        rig.get(HarpType.SB_REQ, STRONG, 9)
+    else:
+        rig.order(Command.SWITCHOVER)
+    assert (rig.roles.role, rig.roles.active) == (Role.CLAIMING, STRONG)
+    return rig
+
+
+def given_way(rig: Rig, how: str) -> Any:
+    """What the claimed one does."""
+    if how == "answers":
+        return rig.get(HarpType.SO_REP, STRONG, rig.asked.sequence)
+    return rig.set(STRONG, preference=200) if how == "clears A" else rig.lose(STRONG)
+
+
+WAYS = ("answers", "clears A", "is lost")
+
+
+@pytest.mark.parametrize("how", WAYS)
+def test_a_claim_ends_behind_a_stronger_active_that_was_heard_before(how: str) -> None:
+    rig = challenged(150, by_offer=how == "is lost")
+    assert change(given_way(rig, how)) == [("STANDBY", "other_active")]
+    assert rig.roles.active == THIRD
+
+
+@pytest.mark.parametrize("how", WAYS)
+def test_a_claim_is_won_before_a_weaker_active_that_was_heard_before(how: str) -> None:
+    rig = challenged(1, by_offer=how == "is lost")
+    assert [new for new, _ in change(given_way(rig, how))] == ["ACTIVE"]
+    assert rig.roles.timers.due(role_timer("OPPONENT")) == rig.now + 16 * S
+
+
 @pytest.mark.parametrize(("happening", "reason"), [(H.PAUSED, "paused"), (H.FENCED, "fenced")])
 def test_claims_end(happening: Happening, reason: str) -> None:
     rig = Rig().claiming()

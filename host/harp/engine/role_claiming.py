@@ -7,7 +7,7 @@ from harp.engine.effects import (
     Role,
 )
 from harp.engine.peers import FLAG_A
-from harp.engine.role_base import Input
+from harp.engine.role_base import Input, Timer
 from harp.engine.role_table import RoleReason
 from harp.engine.role_waiting import Waiting
 from harp.tables.harp_types import (
@@ -29,7 +29,18 @@ class Claiming(Waiting):
         # Its HELLO without A may still be on the way.
         what.peer.flags &= ~FLAG_A
         self._saying_a.discard(what.peer.identity)
-        return self._become_active(RoleReason.SWITCHOVER, now)
+        return self._claim_won(RoleReason.SWITCHOVER, now)
+
+    def _claim_won(self, reason: RoleReason, now: int) -> list[Effect]:
+        """The claimed one gave way. Another active, of which it was the stronger, may be heard
+        since before: nothing tells of that one again (harp.md §5, two actives)."""
+        other = self.peers.best_active()
+        if other is not None and other.strength > self.strength:
+            return self._become_standby(RoleReason.OTHER_ACTIVE, now)
+        effects = self._become_active(reason, now)
+        if other is not None:
+            self.timers.set(Timer.OPPONENT, now + self.config.reliability_timeout_us)
+        return effects
 
     def _claim_challenged(self, what: Input, now: int) -> list[Effect]:
         assert what.peer is not None
@@ -43,7 +54,7 @@ class Claiming(Waiting):
         if what.peer.identity != self.active:
             return []
         if self._claims_by_offer:
-            return self._become_active(RoleReason.ACTIVE_LOST, now)
+            return self._claim_won(RoleReason.ACTIVE_LOST, now)
         effects = self._enter(Role.STANDBY, RoleReason.ACTIVE_LOST)
         return effects + self._start_ranking(now)
 
@@ -53,9 +64,7 @@ class Claiming(Waiting):
         if what.peer.identity != self.active:
             return []
         by_offer = self._claims_by_offer
-        return self._become_active(
-            RoleReason.SWITCHBACK if by_offer else RoleReason.SWITCHOVER, now
-        )
+        return self._claim_won(RoleReason.SWITCHBACK if by_offer else RoleReason.SWITCHOVER, now)
 
     def _claim_checked(self, what: Input, now: int) -> list[Effect]:
         return [] if self.quorum else self._become_standby(RoleReason.QUORUM_LOST, now)

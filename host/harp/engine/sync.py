@@ -258,6 +258,8 @@ class Sync:
             if position.term >= LAST_TERM:
                 return [self._drop(peer, "a Term that none can follow")]
             self._term_known = max(self._term_known, position.term)
+        if peer not in self._up:
+            return self._done([])  # it left, or another detection source calls it down
         if not self._leading:
             if position is None or peer != self._replica.following:
                 return self._done([])

@@ -144,6 +144,14 @@ MUTANTS: tuple[Mutant, ...] = (
         "commands_answered",
     ),
     Mutant(
+        "claim_won_beside_a_stronger_active",
+        "role_claiming",
+        "if other is not None and other.strength > self.strength:",
+        "if other is not None and other.strength < self.strength:",
+        "two_actives_after_a_claim",
+        "rates_kept",
+    ),
+    Mutant(
         "claim_never_given_up",
         "role_base",
         "        self.timers.set(Timer.SWITCH_OVER, now + self.config.reliability_timeout_us)\n",
