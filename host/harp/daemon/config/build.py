@@ -39,6 +39,7 @@ class Builder:
             "control": self._make(model.ControlSettings, root.one("control")),
             "offload": self._make(model.OffloadSettings, root.one("offload")),
             "filter": self._make(model.FilterSettings, root.one("filter")),
+            "detection": self._make(model.DetectionSettings, root.one("detection")),
         }
         built = [each for each in groups if each is not None]
         if self._problems:
@@ -142,11 +143,8 @@ def _group_settings(node: Node, config: engine.GroupConfig) -> model.GroupSettin
     return model.GroupSettings(
         home_interface=node.get("home_interface") or config.links[0].name,
         on_role=node.get("on_role"),
-        detection=tuple(
-            (each.get("interface"), each.get("detection"))
-            for each in node.many("link")
-            if each.get("detection") is not engine.DetectionSource.SOFTWARE
-        ),
+        bfd_links=tuple(each.get("interface") for each in node.many("link") if each.get("bfd")),
+        vrrp=tuple(model.VrrpInstance(**each.given) for each in node.many("vrrp")),
         key_sources=tuple(
             (each.get("spi"), each.get("file") or f"credential {each.get('credential')}")
             for each in node.many("key")

@@ -1,6 +1,6 @@
 """What one setting alone cannot tell: members, addresses, tables and protection that fit together.
 
-Only what could never work is a problem here; what is rarely meant is in `warnings`. Values that are
+Only what could never work is a problem here; what is rarely meant is in `advice`. Values that are
 missing were told by `tree` and are passed over.
 """
 
@@ -65,6 +65,7 @@ def check_group(node: Node) -> Iterator[Problem]:
         yield from _addresses(node, links, members)
     yield from _virtual_address(node)
     yield from _protection(node)
+    yield from _vrrp(node)
 
 
 def _links(node: Node, links: list[Node]) -> Iterator[Problem]:
@@ -94,7 +95,7 @@ def _members(node: Node, members: list[Node]) -> Iterator[Problem]:
         if member.get("name") == "":
             yield member.wrong("name", "wants a name")
     if node.get("me") is not None and node.get("me") not in names:
-        yield node.wrong("me", f"is no member; there are {', '.join(names)}")
+        yield node.wrong("me", f"is no member; there are {_listed(names)}")
     if all(each.get("witness") for each in members):
         yield Problem(node.place, "member", "all are witnesses: nobody can serve")
 
@@ -161,6 +162,22 @@ def _protection(node: Node) -> Iterator[Problem]:
     signing = node.get("signing_spi")
     if signing is not None and signing not in spis:
         yield node.wrong("signing_spi", f"no key has this SPI; there are {spis}")
+
+
+def _vrrp(node: Node) -> Iterator[Problem]:
+    others = [
+        each.get("name") for each in node.many("member") if each.get("name") != node.get("me")
+    ]
+    links = [each.get("interface") for each in node.many("link")]
+    for each in node.many("vrrp"):
+        if each.get("member") is not None and each.get("member") not in others:
+            yield each.wrong("member", f"is no other member; there are {_listed(others)}")
+        if each.get("interface") is not None and each.get("interface") not in links:
+            yield each.wrong("interface", f"is no link of the group; there are {_listed(links)}")
+
+
+def _listed(names: Iterable[object]) -> str:
+    return ", ".join(str(each) for each in names if each is not None) or "none"
 
 
 def _unique(nodes: Iterable[Node], key: str, what: str) -> Iterator[Problem]:

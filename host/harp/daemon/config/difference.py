@@ -13,7 +13,6 @@ from ipaddress import IPv6Address
 from typing import Any
 
 from harp.daemon.config.model import DaemonConfig
-from harp.daemon.config.tree import shown_key
 from harp.daemon.config.values import readable_us, shown
 from harp.engine.config import GroupConfig, Key, Prefix
 
@@ -124,17 +123,20 @@ def _group(name: str, old: GroupConfig, new: GroupConfig) -> Iterator[Change]:
     for prefix, field, was, now in _pairs("", old, new, {"protection"}):
         path = f"{prefix}{field}"
         live = path.partition(".")[0] in LIVE_GROUP and path not in _NOT_LIVE_INSIDE
-        yield Change(name + _key(path), _text(field, was), _text(field, now), live)
+        yield Change(name + path, _text(field, was), _text(field, now), live)
     for _, field, was, now in _pairs("", old.protection, new.protection, set()):
         live = same and field in LIVE_GROUP
-        yield Change(name + _key(field), _text(field, was), _text(field, now), live)
+        if field == "keys" and _text(field, was) == _text(field, now):
+            yield Change(name + field, _text(field, was), "other keys of these SPIs", live)
+        else:
+            yield Change(name + field, _text(field, was), _text(field, now), live)
 
 
 def _inside(name: str, old: Any, new: Any, without: set[str]) -> Iterator[Change]:
     for prefix, field, was, now in _pairs("", old, new, without):
         path = f"{prefix}{field}"
         live = path.partition(".")[0] in LIVE
-        yield Change(name + _key(path), _text(field, was), _text(field, now), live)
+        yield Change(name + path, _text(field, was), _text(field, now), live)
 
 
 def _pairs(
@@ -149,10 +151,6 @@ def _pairs(
             yield from _pairs(f"{prefix}{each.name}.", was, now, set())
         else:
             yield prefix, each.name, was, now
-
-
-def _key(path: str) -> str:
-    return shown_key(path) if "." not in path else path
 
 
 def _text(field: str, value: object) -> str:

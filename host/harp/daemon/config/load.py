@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harp.daemon.config.advice import warnings_of
 from harp.daemon.config.build import Builder
 from harp.daemon.config.keys import KeyStore
 from harp.daemon.config.model import DaemonConfig
 from harp.daemon.config.problem import BadConfig, Problem
 from harp.daemon.config.schema import ROOT
 from harp.daemon.config.tree import read
-from harp.daemon.config.warnings import warnings_of
 
 MAX_OCTETS = 4 * 1024 * 1024
 """A file longer than this is no configuration."""

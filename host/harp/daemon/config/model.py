@@ -7,16 +7,15 @@ schema (`schema`) and the reference page are made from the types, defaults and t
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 from msgspec import Meta
 
-from harp.engine.config import DetectionSource, EngineConfig
+from harp.engine.config import EngineConfig
 
-Percent = Annotated[int, Meta(ge=0, le=100)]
 Rate = Annotated[int, Meta(ge=1, le=10_000_000)]
 
 
@@ -152,6 +151,28 @@ class FilterSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class DetectionSettings:
+    """Where other detection sources are found (harp.md §4)."""
+
+    bfd_socket: Path = Path("/run/frr/bfdd.sock")
+    """Control socket of FRR's bfdd (`bfdd --bfdctl`); for links with `bfd = true`."""
+    vrrp_fifo: Path = Path("/run/harp/vrrp")
+    """Notify FIFO of keepalived (`vrrp_notify_fifo`); for groups with `[[group.vrrp]]`."""
+
+
+@dataclass(frozen=True, slots=True)
+class VrrpInstance:
+    """A VRRP instance of keepalived that watches one member."""
+
+    instance: str
+    """Its name in keepalived.conf."""
+    interface: str
+    """Link that it runs on."""
+    member: str
+    """Member that is its master."""
+
+
+@dataclass(frozen=True, slots=True)
 class GroupSettings:
     """What the daemon, not the engine, must know of one group."""
 
@@ -160,9 +181,11 @@ class GroupSettings:
     on_role: tuple[str, ...] = ()
     """Command run when the role changes: program and arguments; group, old role, new role and
     reason follow them."""
-    detection: tuple[tuple[str, DetectionSource], ...] = ()
-    """(link, source) of the links that something else than HELLOs watches too."""
-    key_sources: tuple[tuple[int, str], ...] = field(default=())
+    bfd_links: tuple[str, ...] = ()
+    """Links on which BFD sessions with the members count too."""
+    vrrp: tuple[VrrpInstance, ...] = ()
+    """VRRP instances that count too."""
+    key_sources: tuple[tuple[int, str], ...] = ()
     """(SPI, where its key came from), for people; never the key."""
 
 
@@ -198,6 +221,8 @@ class DaemonConfig:
     """The board."""
     filter: FilterSettings = FilterSettings()
     """The filter in software."""
+    detection: DetectionSettings = DetectionSettings()
+    """Other detection sources."""
 
     @property
     def interfaces(self) -> tuple[str, ...]:

@@ -92,8 +92,8 @@ class GroupFile:
 class LinkFile:
     """Keys of `[[group.link]]` that the engine does not know."""
 
-    detection: engine.DetectionSource = engine.DetectionSource.SOFTWARE
-    """Who watches the peers here beside their HELLOs."""
+    bfd: bool = False
+    """BFD sessions of FRR with the members here count too (harp.md §4)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +172,7 @@ _GROUP = Table(
         ),
         Table("member", settings(engine.MemberConfig), many=True, label="name"),
         Table("key", settings(KeyFile), many=True, label="spi"),
+        Table("vrrp", settings(model.VrrpInstance), many=True, label="instance"),
         Table("sync", settings(engine.SyncConfig)),
         _HOME_AGENT,
     ),
@@ -188,7 +189,7 @@ ROOT = Table(
                 model.DaemonConfig,
                 without=(
                     *("engine", "groups", "scheduling", "tables"),
-                    *("control", "offload", "filter"),
+                    *("control", "offload", "filter", "detection"),
                 ),
             ),
         ),
@@ -197,6 +198,7 @@ ROOT = Table(
         Table("control", settings(model.ControlSettings)),
         Table("offload", settings(model.OffloadSettings)),
         Table("filter", settings(model.FilterSettings)),
+        Table("detection", settings(model.DetectionSettings)),
         Table("code_points", settings(CodePoints)),
         _GROUP,
     ),
@@ -218,6 +220,9 @@ EXAMPLES: Mapping[str, str] = {
     "group.link.interface": '"eth0"',
     "group.member.name": '"ha1"',
     "group.member.addresses": '["2001:db8:1::1"]',
+    "group.vrrp.instance": '"VI_ha2"',
+    "group.vrrp.interface": '"eth0"',
+    "group.vrrp.member": '"ha2"',
     "group.key.spi": "256",
     "group.key.file": '"/etc/harp/group7.key"',
     "group.key.credential": '"group7.key"',
