@@ -1,7 +1,6 @@
 """What the offload and its host share beside the registers: limits, events, flags, capabilities.
 
-Ref: offload.md §1 (sizes), §2 (limits of the walk), §3 (monitor), §4 (slots), §5 (events),
-§6 (serial link)
+Ref: offload.md §1 (sizes), §2 (limits of the walk), §3 (monitor), §4 (slots), §5 (events)
 """
 
 from dataclasses import dataclass
@@ -186,25 +185,5 @@ DEFAULT_REASON_BUCKETS: dict[Reason, int] = {
 
 REASON_CODES: dict[Reason, int] = {reason: code for code, reason in enumerate(OFFLOAD_REASONS)}
 
-
-class LinkOp(IntEnum):
-    """First octet of a serial link message, after COBS (offload.md §6)."""
-
-    READ = 0x01
-    WRITE = 0x02
-    KICK = 0x03
-    """Renews the lease; the answer is the `kick_answer` registers."""
-    EVENT = 0x10
-    EVENT_ACK = 0x11
-    REFUSED = 0x7F
-    ANSWER = 0x80
-    """Set in the answer to a request."""
-
-
-LINK_BAUD = 1_000_000
-LINK_MAX_BAUD = 3_000_000
-LINK_MAX_BAUD_ERROR = 0.005
-LINK_MAX_WORDS = 64
-"""Registers in one request."""
 EVENT_REPEAT_US = 20_000
 """An event that is not acknowledged is pushed again after this long."""

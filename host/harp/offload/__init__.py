@@ -1,0 +1,1 @@
+"""The offload seen from the host: serial link, device interface, its implementations."""
