@@ -1,0 +1,1 @@
+"""The laboratory of network namespaces: real daemons, real packets, faults, measurements."""

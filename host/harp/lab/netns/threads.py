@@ -1,0 +1,68 @@
+"""A thread that reads and ticks until it is told to stop: what every station of the laboratory is."""
+
+from __future__ import annotations
+
+import select
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+IDLE_S = 0.1
+"""Longest wait of a station that has nothing to do."""
+
+
+class Station(ABC):
+    """Reads its descriptors and does what is due; a context manager: runs inside of it.
+
+    What its thread raises is raised again at the end of the context, never lost.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._stop = threading.Event()
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    @abstractmethod
+    def descriptors(self) -> dict[int, Callable[[], None]]:
+        """File descriptors to wait for, and what reads each."""
+
+    @abstractmethod
+    def tick(self, now_ns: int) -> int | None:
+        """Does what is due; returns when it wants to be called next (monotonic ns), or None."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Closes the descriptors."""
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+        self.close()
+        if self._failure is not None and error is None:
+            raise self._failure
+
+    def _run(self) -> None:
+        try:
+            self._loop()
+        except BaseException as failure:
+            self._failure = failure
+
+    def _loop(self) -> None:
+        meanings = self.descriptors()
+        while not self._stop.is_set():
+            due_ns = self.tick(time.monotonic_ns())
+            wait_s = IDLE_S if due_ns is None else min(IDLE_S, (due_ns - time.monotonic_ns()) / 1e9)
+            for descriptor in select.select(list(meanings), [], [], max(0.0, wait_s))[0]:
+                meanings[descriptor]()
