@@ -52,23 +52,30 @@ from harp.engine.events import (
 )
 from harp.engine.status import GroupStatus, status_of
 
-AT_ONCE = 256
+AT_ONCE = 64
 """Datagrams of one source in a row before the others have their turn."""
 BEFORE_EXPIRE = 8192
-"""Datagrams of one source read before silence is judged; a flood may bring more for ever."""
+"""Datagrams of members read before silence is judged; a flood could bring more for ever."""
 
 
 class Runtime:
-    """Owns the engine. One instance a process; every method on the loop's thread."""
+    """Owns the engine. One instance a process; every method on the loop's thread.
+
+    Two kinds of sources: what members say comes first and is read to the end before the engine
+    judges silence; of anything else so much is taken at once that no deadline waits behind it.
+    """
 
     def __init__(self, engine: Engine, clock: Clock) -> None:
         self.engine = engine
         self.clock = clock
         self._parts: Parts | None = None
-        self._sources: list[Source] = []
+        self._members: list[Source] = []
+        self._others: list[Source] = []
+        self._first: deque[Event] = deque()
         self._events: deque[Event] = deque()
-        self._busy = False
+        self._busy = True  # until `start`
         self._timer = Timer()
+        self._due: int | None = None
         self._tokens = itertools.count(1)
         self._answers: dict[int, asyncio.Future[tuple[str, ...]]] = {}
 
@@ -78,13 +85,18 @@ class Runtime:
         if not self._busy:
             self._work()
 
-    def start(self, parts: Parts, sources: Sequence[Source]) -> None:
-        """From now on the group lives: HELLOs leave, sources are read in the order given."""
-        self._parts = parts
-        self._sources = list(sources)
+    def deliver_first(self, event: Event) -> None:
+        """The same for what a member said: before all else that waits."""
+        self._first.append(event)
+        if not self._busy:
+            self._work()
+
+    def start(self, parts: Parts, members: Sequence[Source], others: Sequence[Source]) -> None:
+        """From now on the groups live: HELLOs leave, sources are read."""
+        self._parts, self._members, self._others = parts, list(members), list(others)
         loop = asyncio.get_running_loop()
         loop.add_reader(self._timer.fileno(), self._timer_fired)
-        for source in sources:
+        for source in (*members, *others):
             loop.add_reader(source.fileno(), self._readable, source)
         self._carry_out(self.engine.start(self.clock.now_us()))
         self._work()
@@ -92,21 +104,14 @@ class Runtime:
     def stop(self) -> None:
         """Withdraws and says goodbye; nothing is read or sent afterwards."""
         self.deliver(StopRequested())
+        self._busy = True
         loop = asyncio.get_running_loop()
         loop.remove_reader(self._timer.fileno())
-        for source in self._sources:
+        for source in (*self._members, *self._others):
             loop.remove_reader(source.fileno())
         self._timer.close()
-
-    def add_source(self, source: Source) -> None:
-        """One more socket, such as that of an interface that came back."""
-        self._sources.append(source)
-        asyncio.get_running_loop().add_reader(source.fileno(), self._readable, source)
-
-    def remove_source(self, source: Source) -> None:
-        """Its descriptor is about to be closed."""
-        self._sources.remove(source)
-        asyncio.get_running_loop().remove_reader(source.fileno())
+        for waiting in self._answers.values():
+            waiting.cancel()
 
     async def command(
         self, group: int, command: Command, to: bytes | None = None, force: bool = False
@@ -127,34 +132,67 @@ class Runtime:
         return tuple(status_of(group, now) for group in self.engine.groups.values())
 
     def _readable(self, source: Source) -> None:
+        """What a source brings waits in the queues until all that was read at once is there."""
+        self._busy = True
         source.drain(AT_ONCE)
         self._work()
 
     def _timer_fired(self) -> None:
         self._timer.acknowledge()
-        for source in self._sources:
-            source.drain(BEFORE_EXPIRE)
-        self._carry_out(self.engine.expire(self.clock.now_us()))
         self._work()
 
     def _work(self) -> None:
-        """All events that wait, then the next deadline."""
+        """All events that wait, deadlines between them as they come; then the next deadline."""
         self._busy = True
-        try:
-            while self._events:
-                event = self._events.popleft()
-                self._carry_out(self.engine.receive(event, self.clock.now_us()))
-        finally:
-            self._busy = False
-        self._timer.set(self.engine.deadline)
+        engine, clock, first, events = self.engine, self.clock, self._first, self._events
+        while True:
+            now = clock.now_us()
+            if self._due is not None and now >= self._due:
+                self._expire()
+            elif first:
+                self._carry_out(engine.receive(first.popleft(), now))
+            elif events:
+                self._carry_out(engine.receive(events.popleft(), now))
+            else:
+                break
+        self._busy = False
+        self._wait()
+
+    def _expire(self) -> None:
+        """harp.md §5, Pause: "first reads its sockets". `now` is read after them: what they brought
+        was heard by then."""
+        for source in self._members:
+            source.drain(BEFORE_EXPIRE)
+        clock = self.clock
+        while self._first:
+            self._carry_out(self.engine.receive(self._first.popleft(), clock.now_us()))
+        now = clock.now_us()
+        self._carry_out(self.engine.expire(now))
+        self._due = self.engine.deadline
+
+    def _wait(self) -> None:
+        """Feeds the guard, and sets the timer to the first deadline of all."""
+        parts = self._running()
+        now = self.clock.now_us()
+        parts.guard.feed(now)
+        plane = parts.data_plane
+        if plane.deadline is not None and plane.deadline <= now:
+            plane.renew(now)
+        self._due = self.engine.deadline
+        wanted = (self._due, plane.deadline, parts.guard.deadline)
+        self._timer.set(min((at for at in wanted if at is not None), default=None))
 
     def _carry_out(self, effects: Sequence[Effect]) -> None:
         for effect in effects:
             self._do(effect)
 
+    def _running(self) -> Parts:
+        if self._parts is None:
+            raise AssertionError("the runtime has not been started")
+        return self._parts
+
     def _do(self, effect: Effect) -> None:
-        parts = self._parts
-        assert parts is not None
+        parts = self._running()
         match effect:
             case SendPacket():
                 parts.sender.send(effect)

@@ -1,0 +1,111 @@
+"""Lines for people: to stderr, or to the journal of systemd with their level; never waiting.
+
+Ref: sd-daemon(3) (level prefixes); harp.md §5 (reasons)
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import sys
+from ipaddress import IPv6Address
+from logging.handlers import QueueHandler, QueueListener
+
+from harp.daemon.parts import PeerEffect
+from harp.engine.config import EngineConfig
+from harp.engine.effects import CommandAnswered, Dropped, Level, Log, StateChanged
+from harp.engine.events import PeerChanged, PeerDown, PeerLeft, PeerLinkChanged, PeerUp
+
+LOGGER = logging.getLogger("harp")
+_SYSLOG = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3}
+"""sd-daemon(3): SD_DEBUG, SD_INFO, SD_WARNING, SD_ERR."""
+
+
+class _JournalLine(logging.Formatter):
+    """A line as systemd's journal takes it from stderr: it has time and name itself."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return f"<{_SYSLOG.get(record.levelno, 6)}>{' '.join(record.getMessage().split())}"
+
+
+class LogWriter:
+    """Writes what is logged in a thread of its own: a terminal that stands still stops no loop."""
+
+    def __init__(self, level: int) -> None:
+        lines: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
+        self._target = logging.StreamHandler(sys.stderr)
+        self._target.setFormatter(_formatter())
+        self._handler = QueueHandler(lines)
+        self._listener = QueueListener(lines, self._target)
+        LOGGER.addHandler(self._handler)
+        LOGGER.propagate = False
+        LOGGER.setLevel(level)
+        self._listener.start()
+
+    def close(self) -> None:
+        """Everything logged is written when this returns."""
+        self._listener.stop()
+        LOGGER.removeHandler(self._handler)
+
+
+def _formatter() -> logging.Formatter:
+    if "JOURNAL_STREAM" in os.environ:
+        return _JournalLine()
+    return logging.Formatter("%(asctime)s.%(msecs)03d %(levelname)s %(message)s", "%H:%M:%S")
+
+
+def tell(level: Level, text: str) -> None:
+    """A line that belongs to no group (`links.Tell`)."""
+    LOGGER.log(level, text)
+
+
+class LogObserver:
+    """`parts.Observer` that writes lines."""
+
+    def __init__(self, config: EngineConfig) -> None:
+        self._names = {
+            (group.group, member.identity): member.name
+            for group in config.groups
+            for member in group.members
+        }
+
+    def role(self, change: StateChanged) -> None:
+        """Always worth a line."""
+        LOGGER.info("group %d: %s → %s (%s)", change.group, change.old, change.new, change.reason)
+
+    def peer(self, change: PeerEffect) -> None:
+        """Changes of flags and preference are for `debug`."""
+        name = self._names.get((change.group, change.peer)) or str(IPv6Address(change.peer))
+        match change:
+            case PeerUp():
+                LOGGER.info("group %d: %s is up", change.group, name)
+            case PeerDown():
+                LOGGER.warning("group %d: %s is down: not heard any more", change.group, name)
+            case PeerLeft():
+                LOGGER.info("group %d: %s left: it said so", change.group, name)
+            case PeerChanged(restarted=True):
+                LOGGER.info("group %d: %s was restarted", change.group, name)
+            case PeerChanged():
+                LOGGER.debug("group %d: %s says something new", change.group, name)
+            case PeerLinkChanged():
+                what = "found" if change.up else "lost"
+                LOGGER.info("group %d: %s is %s on %s", change.group, name, what, change.link)
+
+    def dropped(self, drop: Dropped) -> None:
+        """For `debug`: there may be very many."""
+        if LOGGER.isEnabledFor(logging.DEBUG):
+            where = "no group" if drop.group is None else f"group {drop.group}"
+            source = IPv6Address(drop.source)
+            LOGGER.debug("%s: %s from %s dropped: %s", where, drop.reason, source, drop.detail)
+
+    def log(self, line: Log) -> None:
+        """As the engine says it."""
+        text = line.text if line.group is None else f"group {line.group}: {line.text}"
+        LOGGER.log(line.level, text)
+
+    def answered(self, answer: CommandAnswered) -> None:
+        """A command is worth a line only if it was refused."""
+        if answer.refusals:
+            refusals = ", ".join(answer.refusals)
+            LOGGER.info("group %d: command refused: %s", answer.group, refusals)

@@ -1,0 +1,79 @@
+"""How the process is scheduled and kept in memory; one instance per directory.
+
+Ref: sched(7), mlockall(2), flock(2)
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import gc
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from harp.cli.common import Failure
+from harp.daemon.config.model import Policy, Scheduling
+
+_CURRENT_AND_FUTURE = 1 | 2
+"""MCL_CURRENT, MCL_FUTURE."""
+_SWITCH_S = 0.0005
+"""Longest time that another thread keeps the interpreter while the loop wants it, seconds."""
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def apply(scheduling: Scheduling) -> list[str]:
+    """As configured; what was not permitted, one line each.
+
+    The threads and processes started later are ordinary ones: those that want more ask for it."""
+    refused: list[str] = []
+    sys.setswitchinterval(_SWITCH_S)
+    if scheduling.policy is Policy.FIFO:
+        try:
+            policy = os.SCHED_FIFO | os.SCHED_RESET_ON_FORK
+            os.sched_setscheduler(0, policy, os.sched_param(scheduling.priority))
+        except PermissionError:
+            refused.append(
+                "real-time scheduling is not permitted (CAP_SYS_NICE, or LimitRTPRIO= in the unit):"
+                " takeovers are late when the machine is busy"
+            )
+    if scheduling.lock_memory and _libc.mlockall(_CURRENT_AND_FUTURE) < 0:
+        why = os.strerror(ctypes.get_errno())
+        refused.append(
+            f"locking memory failed: {why} (CAP_IPC_LOCK, or LimitMEMLOCK=infinity in the unit):"
+            " takeovers may wait for a disk"
+        )
+    return refused
+
+
+def settle_memory() -> None:
+    """What lives from the start on is not looked at by the garbage collector again."""
+    gc.collect()
+    gc.freeze()
+
+
+@contextmanager
+def single_instance(run_dir: Path) -> Iterator[None]:
+    """Holds the lock of a run directory. `Failure`: another harpd has it, or it cannot be made."""
+    path = run_dir / "lock"
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise Failure(f"{path}: {error.strerror}; set daemon.run_dir to another place") from None
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            owner = os.read(descriptor, 32).decode("ascii", "replace").strip()
+            raise Failure(
+                f"{path}: harpd runs already (process {owner or 'unknown'}); a second one wants a "
+                "daemon.run_dir of its own"
+            ) from None
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,1 @@
+"""Sockets of the daemon: what arrives, many datagrams a call, and what is sent."""
