@@ -1,0 +1,183 @@
+"""What the kernel and the TUN backend share: the switch, the worker and its feed.
+
+Ref: harp.md §9, §10
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+
+from harp.cli.common import Failure
+from harp.daemon.clock import Clock
+from harp.daemon.dataplane.child import Child
+from harp.daemon.dataplane.feed import block_frame, prepare_frame, remove_frame
+from harp.daemon.dataplane.leftovers import Made, clean, forget, note
+from harp.daemon.dataplane.plan import Plan
+from harp.daemon.dataplane.switch import Switch
+from harp.daemon.dataplane.worker import WorkerGroup, WorkerPlan
+from harp.daemon.netlink.connection import Netlink, NetlinkError
+from harp.daemon.netlink.links import links
+from harp.daemon.parts import DataPlaneStatus
+from harp.engine.effects import PrepareRoute, PrepareRoutes, RemoveRoute, SetServing
+
+_LOOK_US = 1_000_000
+"""How often the worker's reports are read, and its death is noticed."""
+_RETRY_US = 1_000
+"""When the worker had no room for what is queued."""
+
+
+class Backend(ABC):
+    """A `parts.DataPlane` whose routes a worker keeps."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        interfaces: tuple[str, ...],
+        made: Made,
+        clock: Clock,
+        complain: Callable[[str], None],
+        refill: Callable[[], Iterable[PrepareRoute]],
+    ) -> None:
+        self._plan = plan
+        self._interfaces = interfaces
+        self._made = made
+        self._clock = clock
+        self._complain = complain
+        self._refill = refill
+        self._look_at = 0
+        self._restarts = 0
+        self._detail = ""
+        self._netlink: Netlink | None = None
+        self._switch: Switch | None = None
+        self._child: Child | None = None
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """`kernel` or `tun`."""
+
+    @property
+    def deadline(self) -> int | None:
+        """When to call `renew`, µs."""
+        assert self._switch is not None
+        renewal = self._switch.deadline
+        return self._look_at if renewal is None else min(renewal, self._look_at)
+
+    def open(self) -> None:
+        """Cleans up, makes the device, starts the worker. Raises Failure."""
+        self._netlink = netlink = Netlink()
+        try:
+            self._check_interfaces(netlink)
+            clean(netlink, self._made)
+            note(self._made)
+            index = self._make_device(netlink)
+            self._switch = Switch(self._plan, netlink, self._complain)
+            self._child = self._make_child(self._worker_plan(index))
+        except NetlinkError as error:
+            raise Failure(_advice(error)) from None
+
+    @abstractmethod
+    def _make_device(self, netlink: Netlink) -> int:
+        """The tunnel device; its interface index. Raises Failure or NetlinkError."""
+
+    @abstractmethod
+    def _make_child(self, plan: WorkerPlan) -> Child:
+        """The worker."""
+
+    @abstractmethod
+    def _worker_plan(self, index: int) -> WorkerPlan:
+        """What it is told."""
+
+    def _worker_groups(self) -> tuple[WorkerGroup, ...]:
+        return tuple(WorkerGroup(g.group, g.table, g.source) for g in self._plan.groups)
+
+    def _check_interfaces(self, netlink: Netlink) -> None:
+        known = links(netlink)
+        for group in self._plan.groups:
+            if group.interface not in known:
+                there = ", ".join(sorted(set(known) - {"lo"})) or "none"
+                raise Failure(
+                    f"group {group.group}: no interface {group.interface} for the home link; "
+                    f"there are {there}"
+                )
+
+    def prepare(self, route: PrepareRoute) -> None:
+        """Queued."""
+        self._put(prepare_frame(route))
+
+    def prepare_many(self, routes: PrepareRoutes) -> None:
+        """Queued as it is."""
+        self._put(block_frame(routes))
+
+    def remove(self, route: RemoveRoute) -> None:
+        """Queued behind what is prepared."""
+        self._put(remove_frame(route))
+
+    def serve(self, serving: SetServing) -> None:
+        """One system call: address and rule."""
+        plan = self._plan.group(serving.group)
+        if plan is not None and self._switch is not None:
+            self._switch.set(plan, serving.serving, self._clock.now_us())
+
+    def renew(self, now_us: int) -> None:
+        """Renews addresses, feeds the worker, looks after it."""
+        assert self._switch is not None and self._child is not None
+        self._switch.renew(now_us)
+        if not self._child.pump():
+            self._revive(self._child)
+        self._look_at = now_us + (_RETRY_US if self._child.waiting else _LOOK_US)
+
+    def link_changed(self) -> None:
+        """An interface came back: its number is another."""
+        if self._switch is not None:
+            self._switch.prepare()
+
+    def close(self) -> None:
+        """Undoes all."""
+        if self._switch is not None:
+            self._switch.withdraw_all()
+        if self._child is not None:
+            self._child.stop()
+        if self._netlink is not None:
+            clean(self._netlink, self._made)
+            forget(self._made)
+            self._netlink.close()
+        self._netlink = self._switch = self._child = None
+
+    def status(self) -> DataPlaneStatus:
+        """As last reported by the worker."""
+        report = self._child.report if self._child else None
+        counters = {} if report is None else report._asdict()
+        for name in ("flushed", "routes", "queued"):
+            counters.pop(name, None)
+        counters["worker_restarts"] = self._restarts
+        return DataPlaneStatus(
+            self.name,
+            tuple(sorted(self._switch.serving)) if self._switch else (),
+            report.routes if report else 0,
+            report.queued if report else 0,
+            counters,
+            self._detail,
+        )
+
+    def _put(self, frame: bytes) -> None:
+        if self._child is not None:
+            self._child.put(frame)
+            self._look_at = 0
+
+    def _revive(self, child: Child) -> None:
+        """A worker that died is replaced and told everything again."""
+        status = child.restart()
+        self._restarts += 1
+        self._complain(f"data plane: its worker ended with status {status}; started again")
+        for route in self._refill():
+            child.put(prepare_frame(route))
+
+
+def _advice(error: OSError) -> str:
+    if error.errno in (errno.EPERM, errno.EACCES):
+        return f"{error}; harpd needs CAP_NET_ADMIN and CAP_NET_RAW, or root"
+    return str(error) if isinstance(error, NetlinkError) else f"{os.strerror(error.errno or 0)}"

@@ -1,0 +1,139 @@
+"""Which tunnel a packet goes into, and which source may come out of one; no I/O.
+
+Ref: RFC 6275 §10.4.2 (interception), §10.4.5 (reverse tunnelling); RFC 3963 §6.4, §6.5 (NEMO);
+     RFC 5648 §5.5 (several care-of addresses)
+
+Of several care-of addresses of one home address the one with the lowest BID is sent to; all may
+send.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, TypeAlias
+
+ADDRESS_OCTETS = 16
+HOST_BITS = 128
+_NO_BID = 0
+
+Network: TypeAlias = tuple[bytes, int]
+"""Prefix (16 octets) and its length in bits."""
+
+
+class Tunnel(NamedTuple):
+    """One binding."""
+
+    care_of: bytes
+    """Its other end."""
+    networks: tuple[Network, ...] = ()
+    """Prefixes behind it."""
+
+
+class Bindings:
+    """The tunnels of one group.
+
+    `changed` collects what a route must become (None: none) until the caller takes it: of many
+    changes to a prefix only the last counts.
+    """
+
+    def __init__(self) -> None:
+        self.hosts: dict[bytes, bytes] = {}
+        """Home address → the care-of address that is sent to."""
+        self.networks: dict[Network, tuple[bytes, bytes]] = {}
+        """Mobile network prefix → home address of its router, care-of address."""
+        self.changed: dict[Network, bytes | None] = {}
+        """Prefix → care-of address of the route it should have."""
+        self._families: dict[bytes, dict[int, Tunnel]] = {}
+        """Home addresses with a BID or prefixes, by BID; every other is in `hosts` alone."""
+
+    def __len__(self) -> int:
+        return len(self.hosts) + len(self.networks)
+
+    def prepare(
+        self, home: bytes, bid: int, care_of: bytes, networks: tuple[Network, ...] = ()
+    ) -> None:
+        """A binding is new or has changed."""
+        family = self._families.get(home)
+        if family is None and bid == _NO_BID and not networks:
+            if self.hosts.get(home) != care_of:
+                self.hosts[home] = care_of
+                self.changed[home, HOST_BITS] = care_of
+            return
+        if family is None:
+            family = self._families[home] = {}
+            if home in self.hosts:
+                family[_NO_BID] = Tunnel(self.hosts[home])
+        family[bid] = Tunnel(care_of, networks)
+        self._settle(home, family)
+
+    def remove(self, home: bytes, bid: int) -> None:
+        """A binding is gone; one that was not there is no error."""
+        family = self._families.get(home)
+        if family is None:
+            if bid == _NO_BID and self.hosts.pop(home, None) is not None:
+                self.changed[home, HOST_BITS] = None
+            return
+        family.pop(bid, None)
+        self._settle(home, family)
+
+    def may_send(self, inner: bytes, outer: bytes) -> bool:
+        """RFC 6275 §10.4.5: the home agent "MUST verify that the Source Address in the tunnel IP
+        header is the mobile node's primary care-of address"; or that of a mobile router whose
+        prefix holds the inner source (RFC 3963 §6.5)."""
+        if self.hosts.get(inner) == outer:
+            return True
+        family = self._families.get(inner)
+        if family and any(tunnel.care_of == outer for tunnel in family.values()):
+            return True
+        found = self.network_of(inner) if self.networks else None
+        if found is None:
+            return False
+        router = self._families[found[0]]
+        return any(tunnel.care_of == outer for tunnel in router.values())
+
+    def network_of(self, address: bytes) -> tuple[bytes, bytes] | None:
+        """Home address and care-of address of the mobile router with the longest prefix that
+        holds an address."""
+        value = int.from_bytes(address)
+        for length in sorted({length for _, length in self.networks}, reverse=True):
+            host_bits = HOST_BITS - length
+            prefix = (value >> host_bits << host_bits).to_bytes(ADDRESS_OCTETS)
+            found = self.networks.get((prefix, length))
+            if found:
+                return found
+        return None
+
+    def senders(self, home: bytes) -> set[bytes]:
+        """Every care-of address that may send for a home address."""
+        family = self._families.get(home)
+        if family is not None:
+            return {tunnel.care_of for tunnel in family.values()}
+        return {self.hosts[home]} if home in self.hosts else set()
+
+    def clear(self) -> None:
+        """Every binding goes."""
+        for home in list(self.hosts):
+            for bid in list(self._families.get(home, (_NO_BID,))):
+                self.remove(home, bid)
+
+    def _settle(self, home: bytes, family: dict[int, Tunnel]) -> None:
+        """Route and prefixes of a home address after its family changed."""
+        wanted: dict[Network, bytes] = {}
+        for bid in sorted(family, reverse=True):  # the lowest BID is written last and stays
+            for network in family[bid].networks:
+                wanted[network] = family[bid].care_of
+        for network in [n for n, (owner, _) in self.networks.items() if owner == home]:
+            if network not in wanted:
+                del self.networks[network]
+                self.changed[network] = None
+        for network, care_of in wanted.items():
+            if self.networks.get(network) != (home, care_of):
+                self.networks[network] = (home, care_of)
+                self.changed[network] = care_of
+        first = family[min(family)].care_of if family else None
+        if first is None:
+            del self._families[home]
+            self.hosts.pop(home, None)
+            self.changed[home, HOST_BITS] = None
+        elif self.hosts.get(home) != first:
+            self.hosts[home] = first
+            self.changed[home, HOST_BITS] = first

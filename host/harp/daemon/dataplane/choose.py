@@ -1,0 +1,40 @@
+"""Which data plane: as configured, or what this kernel can do."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from harp.daemon.clock import SystemClock
+from harp.daemon.config.model import PlaneKind
+from harp.daemon.dataplane.backend import Backend
+from harp.daemon.dataplane.kernel import KernelBackend, kernel_has_tunnels
+from harp.daemon.dataplane.leftovers import made_by
+from harp.daemon.dataplane.plan import plan_of
+from harp.daemon.dataplane.tun import TunBackend
+from harp.engine.effects import PrepareRoute
+
+if TYPE_CHECKING:
+    from harp.daemon.config.model import DaemonConfig
+
+_log = logging.getLogger("harp.dataplane")
+
+
+def make(config: DaemonConfig, refill: Callable[[], Iterable[PrepareRoute]]) -> Backend:
+    """The data plane of a configuration, not open yet.
+
+    `refill`: every binding as it is, for a worker that had to be started again."""
+    kind = config.data_plane
+    if kind is PlaneKind.AUTO:
+        kind = PlaneKind.KERNEL if kernel_has_tunnels() else PlaneKind.TUN
+    plan = plan_of(config)
+    chosen: type[Backend] = KernelBackend if kind is PlaneKind.KERNEL else TunBackend
+    return chosen(
+        plan,
+        config.interfaces,
+        made_by(plan, config.run_dir),
+        SystemClock(),
+        _log.warning,
+        refill,
+    )

@@ -1,0 +1,54 @@
+"""The kernel backend: one metadata `ip6tnl` device, a route with `encap ip6` for each binding.
+
+Ref: harp.md §9, §10; ip-link(8) (`ip6tnl external`), ip-route(8) (`encap ip6`)
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from harp.daemon.dataplane.backend import Backend
+from harp.daemon.dataplane.child import Child
+from harp.daemon.dataplane.plan import inner_mtu
+from harp.daemon.dataplane.worker import WorkerPlan
+from harp.daemon.netlink.connection import Netlink, NetlinkError
+from harp.daemon.netlink.links import add_tunnel, links, remove_link
+
+_PROBE = "harp-probe"
+
+
+def kernel_has_tunnels() -> bool:
+    """Whether this kernel makes metadata `ip6tnl` devices: by making one."""
+    netlink = Netlink()
+    try:
+        netlink.ask(add_tunnel(f"{_PROBE}{os.getpid() % 10_000}", 1452), "making a tunnel")
+        netlink.ask(remove_link(f"{_PROBE}{os.getpid() % 10_000}"), "removing it")
+    except NetlinkError as error:
+        # Only one such device is possible: another one is proof enough.
+        return error.errno == errno.EEXIST
+    finally:
+        netlink.close()
+    return True
+
+
+class KernelBackend(Backend):
+    """The kernel forwards; the worker keeps its routes and the list of who may send."""
+
+    @property
+    def name(self) -> str:
+        """`kernel`."""
+        return "kernel"
+
+    def _make_device(self, netlink: Netlink) -> int:
+        device = self._plan.device
+        self._mtu = inner_mtu(links(netlink), self._interfaces)
+        netlink.ask(add_tunnel(device, self._mtu), f"making {device} (ip6tnl external)")
+        self._detail = f"the kernel forwards through {device}, inner MTU {self._mtu}"
+        return links(netlink)[device].number
+
+    def _worker_plan(self, index: int) -> WorkerPlan:
+        return WorkerPlan(self._worker_groups(), index, self._mtu, encap=True)
+
+    def _make_child(self, plan: WorkerPlan) -> Child:
+        return Child("harp.daemon.dataplane.worker", plan, {})

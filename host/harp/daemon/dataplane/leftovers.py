@@ -1,0 +1,114 @@
+"""What harpd has made in the kernel, and how it goes: at a stop, at the next start, by `--undo`.
+
+Everything bears harpd's mark (`netlink.protocol`), but another harpd of this machine has the same:
+so a file in the run directory says what this one makes, and only that is touched.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from dataclasses import asdict, dataclass
+from ipaddress import IPv6Address
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harp.daemon.netlink.addresses import addresses, remove_address
+from harp.daemon.netlink.connection import Netlink
+from harp.daemon.netlink.links import links, remove_link
+from harp.daemon.netlink.protocol import PROTOCOL
+from harp.daemon.netlink.routes import AT_ONCE, our_routes, remove_route
+from harp.daemon.netlink.rules import remove_rule, rules
+
+if TYPE_CHECKING:
+    from harp.daemon.dataplane.plan import Plan
+
+_FILE = "made.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """All that one harpd may make."""
+
+    run_dir: Path
+    """Where the file is."""
+    addresses: tuple[str, ...]
+    """Virtual addresses."""
+    rules: tuple[tuple[int, int], ...]
+    """(preference, table)."""
+    device: str
+    """Tunnel device."""
+
+
+def made_by(plan: Plan, run_dir: Path) -> Made:
+    """What a plan makes."""
+    return Made(
+        run_dir,
+        tuple(str(IPv6Address(g.address)) for g in plan.groups if g.address),
+        tuple((g.preference, g.table) for g in plan.groups),
+        plan.device,
+    )
+
+
+def note(made: Made) -> None:
+    """Writes it down before it is made. Raises OSError."""
+    made.run_dir.mkdir(parents=True, exist_ok=True)
+    document = asdict(made) | {"run_dir": str(made.run_dir)}
+    path = made.run_dir / _FILE
+    fresh = path.with_suffix(".new")
+    fresh.write_text(json.dumps(document))
+    fresh.replace(path)
+
+
+def noted(run_dir: Path) -> Made | None:
+    """What a harpd with this run directory has written down; None: nothing that can be read."""
+    try:
+        document = json.loads((run_dir / _FILE).read_text())
+        return Made(
+            run_dir,
+            tuple(document["addresses"]),
+            tuple((preference, table) for preference, table in document["rules"]),
+            document["device"],
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def forget(made: Made) -> None:
+    """Nothing is left."""
+    with contextlib.suppress(OSError):
+        (made.run_dir / _FILE).unlink()
+
+
+def clean(netlink: Netlink, made: Made) -> list[str]:
+    """Removes what a dead harpd left, of this configuration or the one written down; a line for
+    each. Addresses and rules go first: then nothing is attracted any more."""
+    done: list[str] = []
+    earlier = noted(made.run_dir)
+    for each in (made, earlier) if earlier is not None and earlier != made else (made,):
+        done += _clean(netlink, each)
+    return done
+
+
+def _clean(netlink: Netlink, made: Made) -> list[str]:
+    requests: list[bytes] = []
+    said: list[str] = []
+    ours = {IPv6Address(address).packed for address in made.addresses}
+    for held in addresses(netlink):
+        if held.address in ours and held.protocol == PROTOCOL:
+            requests.append(remove_address(held.interface, held.address))
+            said.append(f"address {IPv6Address(held.address)}")
+    for rule in rules(netlink):
+        if rule.protocol == PROTOCOL and (rule.preference, rule.table) in made.rules:
+            requests.append(remove_rule(rule.preference, rule.table))
+            said.append(f"rule {rule.preference} to table {rule.table}")
+    if made.device in links(netlink):
+        requests.append(remove_link(made.device))
+        said.append(f"device {made.device}")
+    if requests:
+        netlink.send(requests)
+    routes = our_routes(netlink, {table for _, table in made.rules})
+    for at in range(0, len(routes), AT_ONCE):
+        some = routes[at : at + AT_ONCE]
+        netlink.send([remove_route(route.table, route.prefix, route.length) for route in some])
+    return said + ([f"{len(routes)} routes"] if routes else [])

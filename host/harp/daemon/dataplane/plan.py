@@ -1,0 +1,82 @@
+"""What the data plane makes in the kernel, worked out once from the configuration.
+
+Ref: harp.md §9 (one address, one rule), §10 (tunnels, inner path MTU); RFC 2473 §7.1
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from harp.tables.ipv6 import FIXED_HEADER_OCTETS
+
+if TYPE_CHECKING:
+    from harp.daemon.config.model import DaemonConfig
+    from harp.daemon.netlink.links import Link
+
+MIN_MTU = 1280
+"""Every link carries so much (RFC 8200 §5)."""
+_LIFETIME_DETECTIONS = 3
+_MIN_LIFETIME_S = 5
+_US_PER_S = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class GroupPlan:
+    """What one group needs."""
+
+    group: int
+    """Group ID."""
+    interface: str
+    """Home interface: where the virtual address is."""
+    address: bytes
+    """The virtual address; empty in hard mode."""
+    source: bytes
+    """Of outer headers: the virtual address, or the own one in hard mode."""
+    table: int
+    """Routing table of the prepared routes."""
+    preference: int
+    """Preference of the rule that switches it on."""
+    lifetime_s: int
+    """Valid lifetime of the address, seconds; renewed thrice within it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What all groups need."""
+
+    groups: tuple[GroupPlan, ...]
+    """In the order of the configuration."""
+    device: str
+    """Name of the tunnel device."""
+
+    def group(self, group: int) -> GroupPlan | None:
+        """That of one Group ID."""
+        return next((each for each in self.groups if each.group == group), None)
+
+
+def plan_of(config: DaemonConfig) -> Plan:
+    """The plan of a configuration."""
+    groups: list[GroupPlan] = []
+    for each in config.engine.groups:
+        lifetime_s = -(-_LIFETIME_DETECTIONS * each.detection_us // _US_PER_S)
+        groups.append(
+            GroupPlan(
+                each.group,
+                config.group(each.group).home_interface,
+                each.virtual_address,
+                each.virtual_address or each.identity,
+                config.tables.route_table + each.group,
+                config.tables.rule_preference + each.group,
+                max(_MIN_LIFETIME_S, lifetime_s),
+            )
+        )
+    return Plan(tuple(groups), config.tables.tunnel)
+
+
+def inner_mtu(links: Mapping[str, Link], names: tuple[str, ...]) -> int:
+    """Largest packet that goes into a tunnel whole: what the links carry less the outer header,
+    at least 1,280 octets (RFC 2473 §7.1)."""
+    carried = [links[name].mtu for name in names if name in links]
+    return max(MIN_MTU, min(carried, default=MIN_MTU) - FIXED_HEADER_OCTETS)

@@ -1,0 +1,99 @@
+"""The switch of a takeover: one address and one rule, whatever the number of bindings.
+
+Ref: harp.md §9 (steps 1 and 2)
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+
+from harp.daemon.dataplane.plan import GroupPlan, Plan
+from harp.daemon.netlink.addresses import add_address, remove_address
+from harp.daemon.netlink.connection import Netlink
+from harp.daemon.netlink.links import links
+from harp.daemon.netlink.rules import add_rule, remove_rule
+
+_THERE = frozenset((errno.EEXIST,))
+_GONE = frozenset(
+    (errno.ENOENT, errno.EADDRNOTAVAIL, errno.ENODEV, errno.ESRCH, errno.EAFNOSUPPORT)
+)
+_RENEWALS = 3
+_US_PER_S = 1_000_000
+
+
+class Switch:
+    """Addresses and rules of all groups; requests are built before they are needed."""
+
+    def __init__(self, plan: Plan, netlink: Netlink, complain: Callable[[str], None]) -> None:
+        self.serving: set[int] = set()
+        """Group IDs that are on."""
+        self._plan = plan
+        self._netlink = netlink
+        self._complain = complain
+        self._renew_at: dict[int, int] = {}
+        self._on: dict[int, list[bytes]] = {}
+        self._off: dict[int, list[bytes]] = {}
+        self.prepare()
+
+    def prepare(self) -> None:
+        """Builds the requests: at the start, and when an interface came back with a new number."""
+        known = links(self._netlink)
+        for group in self._plan.groups:
+            on = [add_rule(group.preference, group.table)]
+            off = [remove_rule(group.preference, group.table)]
+            if group.address and group.interface in known:
+                index = known[group.interface].number
+                on.insert(0, add_address(index, group.address, group.lifetime_s))
+                off.insert(0, remove_address(index, group.address))
+            self._on[group.group], self._off[group.group] = on, off
+
+    @property
+    def deadline(self) -> int | None:
+        """When an address is to be renewed, µs."""
+        return min(self._renew_at.values(), default=None)
+
+    def set(self, plan: GroupPlan, serving: bool, now_us: int) -> None:
+        """On or off, before this returns."""
+        if serving:
+            self._ask(plan, self._on[plan.group], _THERE, "taking over")
+            self.serving.add(plan.group)
+            self._schedule(plan, now_us)
+        else:
+            self._ask(plan, self._off[plan.group], _GONE, "withdrawing")
+            self.serving.discard(plan.group)
+            self._renew_at.pop(plan.group, None)
+
+    def renew(self, now_us: int) -> None:
+        """Addresses whose lifetime is a third over get it anew."""
+        for plan in self._plan.groups:
+            if self._renew_at.get(plan.group, now_us + 1) <= now_us:
+                self._ask(plan, self._on[plan.group], _THERE, "renewing")
+                self._schedule(plan, now_us)
+
+    def withdraw_all(self) -> None:
+        """Everything off, whether it was on or not."""
+        for plan in self._plan.groups:
+            self.set(plan, False, 0)
+
+    def off_requests(self, group: int) -> list[bytes]:
+        """What withdraws a group, for the guard."""
+        return self._off[group]
+
+    def _schedule(self, plan: GroupPlan, now_us: int) -> None:
+        if plan.address:
+            self._renew_at[plan.group] = now_us + plan.lifetime_s * _US_PER_S // _RENEWALS
+
+    def _ask(self, plan: GroupPlan, requests: list[bytes], fine: frozenset[int], what: str) -> None:
+        try:
+            failures = self._netlink.send(requests)
+        except OSError as error:
+            self._complain(f"group {plan.group}: {what}: {error}")
+            return
+        names = ["rule"] if len(requests) == 1 else [f"address on {plan.interface}", "rule"]
+        for index, (code, words) in failures.items():
+            if code not in fine:
+                said = f" ({words})" if words else ""
+                text = f"{what}: {names[index]}: {os.strerror(code)}{said}"
+                self._complain(f"group {plan.group}: {text}")

@@ -1,0 +1,111 @@
+"""Routes to mobile nodes, made by the hundred.
+
+Ref: RFC 3549 §3.1.1; rtnetlink(7); RFC 2473 §6.3 (hop limit of the outer header)
+
+Two kinds: into a device alone (the TUN backend), or with `encap ip6` through a metadata tunnel
+device (the kernel backend). Both leave all but prefix and care-of address constant, so a route is
+one `struct.pack`.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
+
+from harp.daemon.netlink.connection import Netlink
+from harp.daemon.netlink.message import (
+    CREATE,
+    HEADER,
+    REPLACE,
+    REQUEST,
+    attribute,
+    attributes,
+    nested,
+    request,
+    u8,
+    u16,
+    u32,
+)
+from harp.daemon.netlink.protocol import PROTOCOL
+
+_NEW, _DELETE, _GET = 24, 25, 26
+_HEAD = struct.Struct("=BBBBBBBBI")
+"""Family, lengths of destination and source, TOS, table, protocol, scope, type, flags."""
+_UNICAST = 1
+_DST, _OIF, _TABLE, _ENCAP_TYPE, _ENCAP = 1, 4, 15, 21, 22
+_ENCAP_IP6 = 4
+"""LWTUNNEL_ENCAP_IP6."""
+_IP6_ID, _IP6_DST, _IP6_SRC, _IP6_HOPLIMIT = 1, 2, 3, 4
+TUNNEL_HOP_LIMIT = 64
+"""Hop limit of outer headers (RFC 2473 §6.3: the default of the node)."""
+AT_ONCE = 100
+"""Routes a system call: more gain nothing, fewer cost."""
+
+Encoder: TypeAlias = Callable[[bytes, int, bytes], bytes]
+"""(prefix, its length, care-of address) → the request."""
+
+
+class Route(NamedTuple):
+    """A prefix in one of our tables."""
+
+    prefix: bytes
+    """16 octets."""
+    length: int
+    """Bits."""
+    table: int
+    """Where."""
+
+
+def device_routes(table: int, index: int) -> Encoder:
+    """Encoder of routes into a device; the care-of address is for the device's own table."""
+    tail = u32(_OIF, index) + u32(_TABLE, table)
+    pack = _packer(_NEW, CREATE | REPLACE, len(tail))
+    return lambda prefix, length, care_of: pack(prefix, length) + tail
+
+
+def tunnel_routes(table: int, index: int, source: bytes) -> Encoder:
+    """Encoder of routes that encapsulate in IPv6 from `source` to the care-of address."""
+    encap = nested(
+        _ENCAP,
+        attribute(_IP6_ID, bytes(8)),
+        attribute(_IP6_SRC, source),
+        u8(_IP6_HOPLIMIT, TUNNEL_HOP_LIMIT),
+        attribute(_IP6_DST, bytes(16)),  # last, so that the care-of address ends the message
+    )
+    tail = u32(_OIF, index) + u32(_TABLE, table) + u16(_ENCAP_TYPE, _ENCAP_IP6) + encap
+    pack, lead = _packer(_NEW, CREATE | REPLACE, len(tail)), tail[:-16]
+    return lambda prefix, length, care_of: pack(prefix, length) + lead + care_of
+
+
+def remove_route(table: int, prefix: bytes, length: int) -> bytes:
+    """Takes a route of ours out of a table."""
+    tail = u32(_TABLE, table)
+    return _packer(_DELETE, 0, len(tail))(prefix, length) + tail
+
+
+def our_routes(netlink: Netlink, tables: set[int]) -> list[Route]:
+    """What harpd, this one or one that died, has left in `tables`."""
+    body = _HEAD.pack(socket.AF_INET6, 0, 0, 0, 0, 0, 0, 0, 0)
+    found: list[Route] = []
+    for answer in netlink.dump(request(_GET, 0, body), "reading routes"):
+        head = _HEAD.unpack_from(answer.body)
+        fields = attributes(answer.body, _HEAD.size)
+        table = struct.unpack("=I", fields[_TABLE])[0] if _TABLE in fields else head[4]
+        if head[5] == PROTOCOL and table in tables:
+            found.append(Route(fields.get(_DST, bytes(16)), head[1], table))
+    return found
+
+
+def _packer(kind: int, flags: int, tail_octets: int) -> Callable[[bytes, int], bytes]:
+    """Encoder of a message up to and with the prefix."""
+    layout = struct.Struct(HEADER.format + _HEAD.format[1:] + "HH16s")
+    size = layout.size + tail_octets
+    head = (size, kind, flags | REQUEST, 0, 0, socket.AF_INET6)
+    rest = (0, 0, 0, PROTOCOL, 0, _UNICAST, 0, 20, _DST)
+
+    def pack(prefix: bytes, length: int) -> bytes:
+        return layout.pack(*head, length, *rest, prefix)
+
+    return pack
