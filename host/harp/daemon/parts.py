@@ -57,6 +57,13 @@ class Source(Protocol):
         nothing waits any more."""
 
 
+class Listener(Protocol):
+    """The sockets: some addresses are ours only while we serve."""
+
+    def serving(self, serving: SetServing) -> None:
+        """The virtual address and the home agents' anycast addresses are ours, or no more."""
+
+
 class Sender(Protocol):
     """Puts packets on the wire; never raises: errors are counted and told once."""
 
@@ -256,6 +263,7 @@ class Observer(Protocol):
 class Parts:
     """All parts of one daemon."""
 
+    listener: Listener
     sender: Sender
     data_plane: DataPlane
     announcer: Announcer

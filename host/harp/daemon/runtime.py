@@ -250,6 +250,7 @@ class Runtime:
             parts.guard.serving(serving)
         parts.data_plane.serve(serving)
         parts.announcer.serving(serving)
+        parts.listener.serving(serving)
         if not serving.serving:
             parts.guard.serving(serving)
         parts.offload.active(serving.group, serving.serving)

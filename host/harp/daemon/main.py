@@ -1,0 +1,172 @@
+"""One `harpd` from start to end: what is opened in which order, and undone in the other.
+
+Ref: harp.md §9 (withdrawing), §5 (INIT); systemd.service(5), daemon(7)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from harp.cli.common import Failure
+from harp.daemon import privileges
+from harp.daemon.assembly import assemble
+from harp.daemon.clock import SystemClock
+from harp.daemon.config.model import DaemonConfig, LogLevel
+from harp.daemon.endpoints import Endpoints, own_addresses
+from harp.daemon.links import Links
+from harp.daemon.log import LOGGER, LogWriter, tell
+from harp.daemon.notify import Notifier
+from harp.daemon.parts import Parts
+from harp.daemon.protection.ipsec import unprotected
+from harp.daemon.protection.policies import inbound_policies
+from harp.daemon.runtime import Runtime
+from harp.daemon.timer import StepWatch
+from harp.engine.config import Security
+from harp.engine.effects import Level
+from harp.engine.engine import Engine
+from harp.engine.events import ClockStepped
+
+DAD_PATIENCE_S = 5.0
+"""RFC 4862 §5.1: a second for each probe, one by default."""
+_LEVELS = {
+    LogLevel.DEBUG: Level.DEBUG,
+    LogLevel.INFO: Level.INFO,
+    LogLevel.WARNING: Level.WARNING,
+    LogLevel.ERROR: Level.ERROR,
+}
+
+
+def run(config: DaemonConfig, path: Path) -> None:
+    """Runs until SIGTERM or SIGINT. `Failure`: it cannot start."""
+    with privileges.single_instance(config.run_dir):
+        log = LogWriter(_LEVELS[config.log_level])
+        try:
+            asyncio.run(Daemon(config, path).run())
+        finally:
+            log.close()
+
+
+class Daemon:
+    """What `run` runs."""
+
+    def __init__(self, config: DaemonConfig, path: Path) -> None:
+        self._config = config
+        self._path = path
+        self._clock = SystemClock()
+        self._notifier = Notifier()
+        self._stop = asyncio.Event()
+
+    async def run(self) -> None:
+        """Opens everything, waits, closes everything."""
+        config, clock = self._config, self._clock
+        _demand_policies(config)
+        for line in privileges.apply(config.scheduling):
+            LOGGER.warning("%s", line)
+        engine = Engine(config.engine, random.SystemRandom(), clock.offset_us())
+        runtime = Runtime(engine, clock)
+        async with AsyncExitStack() as stack:
+            links = Links(own_addresses(config), runtime.deliver, tell)
+            stack.callback(links.close)
+            links.open()
+            await _addresses_ready(links)
+            endpoints = Endpoints(config, runtime, links, tell)
+            stack.callback(endpoints.close)
+            parts = assemble(config, runtime, endpoints)
+            await self._open(parts, stack)
+            for group in engine.groups:
+                engine.restore(group, parts.journal.restore(group))
+            self._on_signals()
+            privileges.settle_memory()
+            links.settle()
+            runtime.start(parts, endpoints.members, endpoints.others)
+            stack.callback(runtime.stop)
+            links.tell_down()
+            self._watch_clock(runtime, stack)
+            self._notifier.start_watchdog()
+            stack.callback(self._notifier.close)
+            self._notifier.ready(self._summary())
+            LOGGER.info("started: %s", self._summary())
+            await self._stop.wait()
+            self._notifier.stopping()
+            LOGGER.info("stopping")
+
+    async def _open(self, parts: Parts, stack: AsyncExitStack) -> None:
+        """The guard first: it is forked while the process is small."""
+        parts.guard.open()
+        stack.callback(parts.guard.close)
+        stack.callback(parts.journal.close)
+        parts.data_plane.open()
+        stack.callback(parts.data_plane.close)
+        parts.announcer.open()
+        stack.callback(parts.announcer.close)
+        await parts.offload.open()
+        stack.push_async_callback(parts.offload.close)
+
+    def _on_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+
+    def _watch_clock(self, runtime: Runtime, stack: AsyncExitStack) -> None:
+        """Timestamps and the journal count in UNIX time."""
+        watch, loop = StepWatch(), asyncio.get_running_loop()
+
+        def stepped() -> None:
+            watch.acknowledge()
+            LOGGER.warning("the clock of this machine was set")
+            runtime.deliver(ClockStepped(self._clock.offset_us()))
+
+        loop.add_reader(watch.fileno(), stepped)
+        stack.callback(watch.close)
+        stack.callback(loop.remove_reader, watch.fileno())
+
+    def _summary(self) -> str:
+        groups = ", ".join(str(group.group) for group in self._config.engine.groups)
+        return f"group {groups} from {self._path}"
+
+
+def _demand_policies(config: DaemonConfig) -> None:
+    """harp.md §7: `ipsec` without a policy that demands it is not what the operator believes."""
+    if all(g.protection.security is not Security.IPSEC for g in config.engine.groups):
+        return
+    faults = [str(fault) for fault in unprotected(config.engine.groups, inbound_policies())]
+    for fault in faults[1:]:
+        LOGGER.error("%s", fault)
+    if faults:
+        raise Failure(
+            f"{faults[0]}; `harpctl ipsec-config` prints a strongSwan configuration that makes it"
+        )
+
+
+async def _addresses_ready(links: Links) -> None:
+    """Waits for the kernel's duplicate address detection. `Failure`: an address is missing."""
+    loop = asyncio.get_running_loop()
+    links.check()
+    if not links.waiting:
+        return
+    LOGGER.info("waiting for duplicate address detection of our own addresses")
+    news = asyncio.Event()
+    loop.add_reader(links.fileno(), _heard(links, news))
+    try:
+        async with asyncio.timeout(DAD_PATIENCE_S):
+            while links.waiting:
+                news.clear()
+                await news.wait()
+    except TimeoutError:
+        LOGGER.warning("duplicate address detection takes long; going on without these links")
+    finally:
+        loop.remove_reader(links.fileno())
+    links.check()
+
+
+def _heard(links: Links, news: asyncio.Event) -> Callable[[], None]:
+    def heard() -> None:
+        links.drain(1)
+        news.set()
+
+    return heard
