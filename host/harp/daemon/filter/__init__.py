@@ -1,0 +1,1 @@
+"""The Mobility Header filter in software: nftables, for a router without a board."""
