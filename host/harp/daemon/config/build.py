@@ -57,12 +57,11 @@ class Builder:
         )
 
     def _group(self, node: Node, points: CodePoints | None) -> engine.GroupConfig | None:
-        before = len(self._problems)
         keys = tuple(self._key(each) for each in node.many("key"))
         self._problems += check_group(node)
         sync = self._make(engine.SyncConfig, node.one("sync"))
         home_agent = self._home_agent(node.one("home_agent"))
-        if len(self._problems) > before or points is None:
+        if points is None or any(each.inside(node.place) for each in self._problems):
             return None
         members = node.many("member")
         names = [each.get("name") for each in members]

@@ -28,7 +28,7 @@ GROUPS = 256
 def check_document(root: Node) -> Iterator[Problem]:
     """What concerns several tables."""
     groups = root.many("group")
-    if not groups:
+    if not groups and "group" not in root.keys:
         yield Problem("", "", "no group is configured", "[[group]] with id, me, link and member")
     yield from _unique(groups, "id", "another group has this id")
     yield from _unique(groups, "virtual_address", "another group has this address")
@@ -89,7 +89,7 @@ def _members(node: Node, members: list[Node]) -> Iterator[Problem]:
         what = "there is none"
         yield Problem(node.place, "member", what, "[[group.member]] with name and addresses")
         return
-    names = [str(each.get("name")) for each in members]
+    names = [each.get("name") for each in members]
     yield from _unique(members, "name", "another member has this name")
     for member in members:
         if member.get("name") == "":
@@ -161,7 +161,7 @@ def _protection(node: Node) -> Iterator[Problem]:
     spis = [each.get("spi") for each in keys]
     signing = node.get("signing_spi")
     if signing is not None and signing not in spis:
-        yield node.wrong("signing_spi", f"no key has this SPI; there are {spis}")
+        yield node.wrong("signing_spi", f"no key has this SPI; there are {_listed(spis)}")
 
 
 def _vrrp(node: Node) -> Iterator[Problem]:

@@ -101,13 +101,15 @@ def _read(path: Path) -> str:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "no path"
         raise BadKey(f"cannot read {path}: {reason}") from None
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         state = os.fstat(descriptor)
         if not stat.S_ISREG(state.st_mode):
             raise BadKey(f"{path} is no file")
         if state.st_mode & stat.S_IRWXO:
             raise BadKey(f"everybody may read or change {path}: run chmod o= {path}")
-        try:
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
             return file.read(MAX_OCTETS).decode("ascii")
-        except (OSError, UnicodeDecodeError):
-            raise BadKey(f"{path}: no text") from None
+    except (OSError, UnicodeDecodeError):
+        raise BadKey(f"{path}: no text") from None
+    finally:
+        os.close(descriptor)

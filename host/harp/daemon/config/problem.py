@@ -21,11 +21,23 @@ class Problem:
     example: str = ""
     """A line that would be right."""
 
+    def inside(self, place: str) -> bool:
+        """Whether it is about a place or something in it."""
+        return f"{self.place},".startswith(f"{place},")
+
     def __str__(self) -> str:
         """The line without the file's name."""
         start = ", ".join(filter(None, (self.place, self.key)))
         text = f"{start}: {self.what}" if start else self.what
-        return f"{text}; for example {self.example}" if self.example else text
+        return printable(f"{text}; for example {self.example}" if self.example else text)
+
+
+def printable(text: str) -> str:
+    """One line that no terminal stumbles over, whatever stood in the file."""
+    return "".join(
+        each if each.isprintable() else each.encode("unicode_escape").decode("ascii")
+        for each in text
+    )
 
 
 class BadConfig(Failure):

@@ -135,6 +135,7 @@ def _inside(key: str, value: object, table: Table, node: Node, problems: list[Pr
     ):
         what = f"is no {'array of tables' if table.many else 'table'}"
         problems.append(Problem(node.place, key, what, f"{header} above its settings"))
+        node.keys[key] = key
         return
     found = []
     for number, each in enumerate(tables, 1):
