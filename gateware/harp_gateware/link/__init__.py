@@ -1,0 +1,1 @@
+"""The serial link: octets from and to the host, requests to the register bank, events out."""
