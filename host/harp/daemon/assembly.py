@@ -7,8 +7,9 @@ from collections.abc import Callable
 from harp.daemon.absent import NoAnnouncer, NoGuard, NoJournal, NoOffload, NoPlane
 from harp.daemon.config.model import DaemonConfig
 from harp.daemon.endpoints import Endpoints
-from harp.daemon.log import LogObserver
-from harp.daemon.parts import Parts
+from harp.daemon.journal.writer import JournalWriter
+from harp.daemon.log import LogObserver, tell
+from harp.daemon.parts import Journal, Parts
 from harp.daemon.runtime import Runtime
 
 Assemble = Callable[[DaemonConfig, Runtime, Endpoints], Parts]
@@ -16,12 +17,15 @@ Assemble = Callable[[DaemonConfig, Runtime, Endpoints], Parts]
 
 def assemble(config: DaemonConfig, runtime: Runtime, endpoints: Endpoints) -> Parts:
     """All parts, none of them opened."""
+    journal: Journal = NoJournal(runtime.deliver)
+    if config.journal:
+        journal = JournalWriter(config.state_dir, runtime.deliver, tell)
     return Parts(
         listener=endpoints,
         sender=endpoints.sender,
         data_plane=NoPlane(),
         announcer=NoAnnouncer(),
-        journal=NoJournal(runtime.deliver),
+        journal=journal,
         guard=NoGuard(),
         offload=NoOffload(),
         observers=(LogObserver(config.engine),),

@@ -95,6 +95,10 @@ _KINDS: dict[type[Record], int] = {
 }
 
 
+_ENTRY_SUBJECT = b"HJE"
+"""Begins the subject of an entry, kept or forgotten; then home address and BID."""
+
+
 class Damage(NamedTuple):
     """Octets that hold no record."""
 
@@ -133,6 +137,26 @@ def split(journal: bytes) -> Split:
     if size > good_until:
         damage.append(Damage(good_until, journal[good_until:], at_end=True))
     return Split(records, damage)
+
+
+def subject(record: bytes) -> bytes:
+    """What a record of `split` is about: of two with the same subject the later one overrules. A
+    record of an unknown kind is about itself."""
+    kind, at = record[2], _HEAD.size
+    if kind == _KINDS[EntryKept]:
+        return (
+            _ENTRY_SUBJECT + record[at : at + 16] + record[at + RECORD.size - 2 : at + RECORD.size]
+        )
+    if kind == _KINDS[EntryForgotten]:
+        return _ENTRY_SUBJECT + record[at:]
+    if kind == _KINDS[TimestampKept]:
+        return record[:3] + record[at : at + 16]
+    return record[:3] if kind in _KINDS.values() else record
+
+
+def forgets(record: bytes) -> bool:
+    """It says that an entry is gone: of no use once nothing older about it is there."""
+    return record[2] == _KINDS[EntryForgotten]
 
 
 def _end_of_record(journal: bytes, at: int) -> int | None:

@@ -1,0 +1,1 @@
+"""Each group's journal on disk: written by a thread, compacted by a process, restored at start."""
