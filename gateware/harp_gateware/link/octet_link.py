@@ -20,6 +20,7 @@ from harp_gateware.link.request_receiver import DEPTH, RequestReceiver
 COUNTER = BY_NAME["uart"].field("bad_frames").width
 EVENT_OCTETS = octets_of(EVENT_HEAD)
 EVENT_PIECES = -(-EVENT_OCTETS // WORD_OCTETS)
+LAST_OCTETS = EVENT_OCTETS - WORD_OCTETS * (EVENT_PIECES - 1)
 
 
 class OctetLink(wiring.Component):

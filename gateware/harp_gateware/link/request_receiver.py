@@ -53,7 +53,7 @@ class RequestReceiver(wiring.Component):
         m.submodules.ram = ram = memory.Memory(shape=OCTET, depth=DEPTH, init=[])
         write, read = ram.write_port(), ram.read_port()
         deaf, long = Signal(), Signal()
-        octet = decoder.o
+        octet, head = decoder.o, Value.cast(self.head)
         opens = octet.valid & decoder.first
         hears = Signal()
         at = Signal(LENGTH)  # of this octet
