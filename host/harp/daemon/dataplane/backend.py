@@ -77,7 +77,11 @@ class Backend(ABC):
             self._switch = Switch(self._plan, netlink, self._complain)
             self._child = self._make_child(self._worker_plan(index))
         except NetlinkError as error:
+            self.close()
             raise Failure(_advice(error)) from None
+        except Failure:
+            self.close()
+            raise
 
     @abstractmethod
     def _make_device(self, netlink: Netlink) -> int:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from harp.daemon.dataplane.plan import MIN_MTU
 from harp.daemon.netlink.routes import TUNNEL_HOP_LIMIT
 from harp.tables.icmpv6 import NEXT_HEADER as ICMPV6
+from harp.tables.icmpv6 import PACKET_TOO_BIG
 from harp.tables.ipv6 import FIXED_HEADER_OCTETS, NextHeader
 from harp.wire.checksum import checksum
 
@@ -20,7 +21,6 @@ IPV6_IN_IPV6 = 41
 _FIXED = struct.Struct("!IHBB")
 """Version, traffic class and flow label; payload length; next header; hop limit."""
 _FRAGMENT = struct.Struct("!BBHI")
-_PACKET_TOO_BIG = 2
 _ICMP_HEAD_OCTETS = 8
 _FIRST_INFORMATIONAL = 128
 """ICMPv6 types below are errors (RFC 4443 §2.1)."""
@@ -60,7 +60,7 @@ def fragments(outer: bytes, mtu: int, identification: int) -> list[bytes]:
 def packet_too_big(packet: bytes, source: bytes, mtu: int) -> bytes:
     """ICMPv6 Packet Too Big about `packet` to its sender, at most 1,280 octets whole."""
     room = MIN_MTU - FIXED_HEADER_OCTETS - _ICMP_HEAD_OCTETS
-    body = bytearray(struct.pack("!BBHI", _PACKET_TOO_BIG, 0, 0, mtu) + packet[:room])
+    body = bytearray(struct.pack("!BBHI", PACKET_TOO_BIG, 0, 0, mtu) + packet[:room])
     destination = packet[8:24]
     body[2:4] = checksum(source, destination, body, ICMPV6).to_bytes(2)
     head = _FIXED.pack(_VERSION, len(body), ICMPV6, TUNNEL_HOP_LIMIT)
@@ -105,7 +105,7 @@ def narrow_path(message: bytes) -> NarrowPath | None:
     """Of an ICMPv6 message; None: it is no Packet Too Big about an unfragmented outer packet."""
     outer = _ICMP_HEAD_OCTETS
     inner = outer + FIXED_HEADER_OCTETS
-    if len(message) < inner + FIXED_HEADER_OCTETS or message[0] != _PACKET_TOO_BIG:
+    if len(message) < inner + FIXED_HEADER_OCTETS or message[0] != PACKET_TOO_BIG:
         return None
     if message[outer + 6] != IPV6_IN_IPV6:
         return None

@@ -32,6 +32,7 @@ from harp.daemon.dataplane.plan import MIN_MTU
 from harp.daemon.dataplane.worker import Routes, Worker, WorkerPlan, begin
 from harp.daemon.netlink.connection import Netlink
 from harp.tables.icmpv6 import NEXT_HEADER as ICMPV6
+from harp.tables.icmpv6 import PACKET_TOO_BIG
 from harp.tables.ipv6 import FIXED_HEADER_OCTETS
 
 _AT_ONCE = 64
@@ -41,7 +42,7 @@ _MTU_S = 600
 """A path's MTU is believed so long (RFC 8201 §5.3: ten minutes)."""
 _BUFFER_OCTETS = 4 << 20
 _ICMPV6_FILTER = 1
-_ONLY_TOO_BIG = struct.pack("=8I", 0xFFFFFFFF ^ 1 << 2, *[0xFFFFFFFF] * 7)
+_ONLY_TOO_BIG = struct.pack("=8I", 0xFFFFFFFF ^ 1 << PACKET_TOO_BIG, *[0xFFFFFFFF] * 7)
 _CONTROL_OCTETS = socket.CMSG_SPACE(4) + socket.CMSG_SPACE(20)
 
 

@@ -177,7 +177,10 @@ class Worker:
         )
 
     def _read_feed(self) -> None:
-        data = self._feed.recv(_READ_OCTETS)
+        try:
+            data = self._feed.recv(_READ_OCTETS)
+        except ConnectionError:
+            data = b""
         self._open = bool(data)
         for frame in self._frames.take(data):
             group = self._by_id.get(frame.group)
