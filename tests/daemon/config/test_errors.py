@@ -15,7 +15,7 @@ WRONG = {
     ),
     "unknown key, nothing near": (
         changed("interface", 'interface = "e"\nqqq'),
-        f"{G}, link 1 (e), qqq: unknown; there are interface, multicast, slots, bfd",
+        f"{G}, link 1 (e), qqq: unknown; there are interface, multicast, slots",
     ),
     "type": (
         changed("id = 7", 'id = "7"'),
@@ -210,10 +210,17 @@ WRONG = {
         ),
     ),
     "VRRP instance of nobody": (
-        RIGHT + '[[group.vrrp]]\ninstance = "VI"\ninterface = "eth0"\nmember = "ha1"\n',
+        RIGHT + '[[group.detection]]\nsource = "vrrp"\nlink = "eth0"\ninstance = "i"\npeer = "ha1"',
         (
-            f'{G}, vrrp 1 (VI), member: "ha1": is no other member; there are ha2;'
-            ' for example member = "ha2"'
+            f'{G}, detection 1 (vrrp), peer: "ha1": is no other member; there are ha2;'
+            ' for example peer = "ha2"'
+        ),
+    ),
+    "BFD where no link is": (
+        RIGHT + '[[group.detection]]\nsource = "bfd"\nlink = "eth1"',
+        (
+            f'{G}, detection 1 (bfd), link: "eth1": is no link of the group; there are eth0;'
+            ' for example link = "eth0"'
         ),
     ),
     "mobile nodes without keys": (

@@ -3,6 +3,8 @@
 import dataclasses
 import tomllib
 from collections.abc import Iterator
+from ipaddress import IPv6Address
+from pathlib import Path
 
 import pytest
 from tests.daemon.config.kit import RIGHT, changed, examined, problems
@@ -10,6 +12,7 @@ from tests.daemon.config.kit import RIGHT, changed, examined, problems
 from harp.daemon.config.schema import EXAMPLES, REQUIRED, ROOT, Setting, Table
 from harp.daemon.config.tree import example, spelled
 from harp.daemon.config.values import convert, duration_us
+from harp.daemon.detection.inputs import BfdInput, VrrpInput
 from harp.engine import config as engine
 from harp.tables.codepoints import CodePoints
 
@@ -107,3 +110,19 @@ def test_every_table_may_be_empty_or_absent() -> None:
     names = [each.name for each in ROOT.tables if not each.many and each.name != "daemon"]
     text = "".join(f"[{name}]\n" for name in names) + RIGHT
     assert examined(text).config == examined(RIGHT).config
+
+
+def test_detection_inputs_know_their_members() -> None:
+    text = (
+        RIGHT
+        + '[[group.detection]]\nsource = "bfd"\nlink = "eth0"\n'
+        + '[[group.detection]]\nsource = "vrrp"\nlink = "eth0"\npeer = "ha2"\n'
+        + 'instance = "to-ha2"\nfifo = "/run/v"\n'
+    )
+    config = examined(text).config
+    assert config
+    ha2 = IPv6Address("2001:db8:1::2").packed
+    assert config.group(7).detection == (
+        BfdInput(7, "eth0", frozenset((ha2,)), Path("/run/frr/bfdd.sock")),
+        VrrpInput(7, "eth0", ha2, "to-ha2", Path("/run/v")),
+    )

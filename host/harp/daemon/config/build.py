@@ -14,7 +14,9 @@ from harp.daemon.config import model
 from harp.daemon.config.checks import check_document, check_group
 from harp.daemon.config.keys import BadKey, KeyStore
 from harp.daemon.config.problem import Problem
+from harp.daemon.config.schema import Source
 from harp.daemon.config.tree import Node
+from harp.daemon.detection.inputs import BfdInput, VrrpInput
 from harp.engine import config as engine
 from harp.tables.codepoints import CodePoints
 
@@ -39,7 +41,6 @@ class Builder:
             "control": self._make(model.ControlSettings, root.one("control")),
             "offload": self._make(model.OffloadSettings, root.one("offload")),
             "filter": self._make(model.FilterSettings, root.one("filter")),
-            "detection": self._make(model.DetectionSettings, root.one("detection")),
         }
         built = [each for each in groups if each is not None]
         if self._problems:
@@ -142,13 +143,22 @@ def _group_settings(node: Node, config: engine.GroupConfig) -> model.GroupSettin
     return model.GroupSettings(
         home_interface=node.get("home_interface") or config.links[0].name,
         on_role=node.get("on_role"),
-        bfd_links=tuple(each.get("interface") for each in node.many("link") if each.get("bfd")),
-        vrrp=tuple(model.VrrpInstance(**each.given) for each in node.many("vrrp")),
+        detection=tuple(_input(each, config) for each in node.many("detection")),
         key_sources=tuple(
             (each.get("spi"), each.get("file") or f"credential {each.get('credential')}")
             for each in node.many("key")
         ),
     )
+
+
+def _input(node: Node, config: engine.GroupConfig) -> BfdInput | VrrpInput:
+    link = node.get("link")
+    index = [each.name for each in config.links].index(link)
+    addresses = {member.name: member.addresses[index] for member in config.peers}
+    if node.get("source") is Source.BFD:
+        return BfdInput(config.group, link, frozenset(addresses.values()), node.get("socket"))
+    peer = addresses[node.get("peer")]
+    return VrrpInput(config.group, link, peer, node.get("instance"), node.get("fifo"))
 
 
 def for_engine(value: object) -> Any:

@@ -13,6 +13,7 @@ from typing import Any
 
 from harp.daemon.config.listen import BadListen, parse_listen
 from harp.daemon.config.problem import Problem
+from harp.daemon.config.schema import Source
 from harp.daemon.config.tree import Node
 from harp.engine.config import Security, SwitchMode
 
@@ -65,7 +66,7 @@ def check_group(node: Node) -> Iterator[Problem]:
         yield from _addresses(node, links, members)
     yield from _virtual_address(node)
     yield from _protection(node)
-    yield from _vrrp(node)
+    yield from _detection(node)
 
 
 def _links(node: Node, links: list[Node]) -> Iterator[Problem]:
@@ -164,16 +165,19 @@ def _protection(node: Node) -> Iterator[Problem]:
         yield node.wrong("signing_spi", f"no key has this SPI; there are {_listed(spis)}")
 
 
-def _vrrp(node: Node) -> Iterator[Problem]:
-    others = [
-        each.get("name") for each in node.many("member") if each.get("name") != node.get("me")
-    ]
+def _detection(node: Node) -> Iterator[Problem]:
+    names = [each.get("name") for each in node.many("member")]
+    others = [name for name in names if name != node.get("me")]
     links = [each.get("interface") for each in node.many("link")]
-    for each in node.many("vrrp"):
-        if each.get("member") is not None and each.get("member") not in others:
-            yield each.wrong("member", f"is no other member; there are {_listed(others)}")
-        if each.get("interface") is not None and each.get("interface") not in links:
-            yield each.wrong("interface", f"is no link of the group; there are {_listed(links)}")
+    for each in node.many("detection"):
+        if each.get("link") is not None and each.get("link") not in links:
+            yield each.wrong("link", f"is no link of the group; there are {_listed(links)}")
+        if each.get("source") is not Source.VRRP:
+            continue
+        if "peer" not in each.given or each.get("peer") not in others:
+            yield each.wrong("peer", f"is no other member; there are {_listed(others)}")
+        if not each.get("instance"):
+            yield each.wrong("instance", "wants the name of a VRRP instance")
 
 
 def _listed(names: Iterable[object]) -> str:

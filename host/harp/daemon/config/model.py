@@ -14,6 +14,8 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from harp.daemon.detection.inputs import BfdInput, VrrpInput
+from harp.daemon.filter.ruleset import DEFAULT_RATES
 from harp.engine.config import EngineConfig
 
 Rate = Annotated[int, Meta(ge=1, le=10_000_000)]
@@ -140,36 +142,16 @@ class FilterSettings:
     enabled: bool = True
     """Mobility Headers are judged and limited by the kernel before harpd sees them; not beside a
     board that filters."""
-    unknown_rate: Rate = 100
-    """Mobility Headers of types that nobody knows, packets a second."""
-    stranger_rate: Rate = 100
+    malformed_rate: Rate = DEFAULT_RATES.malformed
+    """`bad_length` and `bad_payload_proto`, packets a second."""
+    unknown_type_rate: Rate = DEFAULT_RATES.unknown_type
+    """MH Types that nobody knows, packets a second."""
+    stranger_rate: Rate = DEFAULT_RATES.stranger
     """HARP from addresses that are no members, packets a second."""
-    peer_rate: Rate = 10_000
+    peer_rate: Rate = DEFAULT_RATES.peer
     """HARP of each member, packets a second."""
-    mobile_rate: Rate = 100_000
-    """Binding Updates, packets a second."""
-
-
-@dataclass(frozen=True, slots=True)
-class DetectionSettings:
-    """Where other detection sources are found (harp.md §4)."""
-
-    bfd_socket: Path = Path("/run/frr/bfdd.sock")
-    """Control socket of FRR's bfdd (`bfdd --bfdctl`); for links with `bfd = true`."""
-    vrrp_fifo: Path = Path("/run/harp/vrrp")
-    """Notify FIFO of keepalived (`vrrp_notify_fifo`); for groups with `[[group.vrrp]]`."""
-
-
-@dataclass(frozen=True, slots=True)
-class VrrpInstance:
-    """A VRRP instance of keepalived that watches one member."""
-
-    instance: str
-    """Its name in keepalived.conf."""
-    interface: str
-    """Link that it runs on."""
-    member: str
-    """Member that is its master."""
+    mobile_rate: Rate = DEFAULT_RATES.mobile
+    """Binding Updates of all mobile nodes, packets a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,10 +163,8 @@ class GroupSettings:
     on_role: tuple[str, ...] = ()
     """Command run when the role changes: program and arguments; group, old role, new role and
     reason follow them."""
-    bfd_links: tuple[str, ...] = ()
-    """Links on which BFD sessions with the members count too."""
-    vrrp: tuple[VrrpInstance, ...] = ()
-    """VRRP instances that count too."""
+    detection: tuple[BfdInput | VrrpInput, ...] = ()
+    """BFD sessions and VRRP instances that watch members too (harp.md §4)."""
     key_sources: tuple[tuple[int, str], ...] = ()
     """(SPI, where its key came from), for people; never the key."""
 
@@ -221,8 +201,6 @@ class DaemonConfig:
     """The board."""
     filter: FilterSettings = FilterSettings()
     """The filter in software."""
-    detection: DetectionSettings = DetectionSettings()
-    """Other detection sources."""
 
     @property
     def interfaces(self) -> tuple[str, ...]:

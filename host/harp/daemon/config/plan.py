@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from ipaddress import IPv6Address
 
 from harp.daemon.config.model import DaemonConfig, GroupSettings
+from harp.daemon.detection.inputs import BfdInput
 from harp.engine.config import GroupConfig, Prefix
 
 
@@ -167,7 +168,7 @@ def _links(group: GroupConfig, settings: GroupSettings) -> list[LinkPlan]:
             _text(group.me.addresses[index]),
             "multicast" if group.multicast_on(index) else "unicast",
             link.slots,
-            link.name in settings.bfd_links,
+            link.name in {each.link for each in settings.detection if isinstance(each, BfdInput)},
         )
         for index, link in enumerate(group.links)
     ]

@@ -10,7 +10,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from ipaddress import IPv6Address, IPv6Network
+from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
 from msgspec import Meta
@@ -88,12 +90,31 @@ class GroupFile:
     reason are added."""
 
 
-@dataclass(frozen=True, slots=True)
-class LinkFile:
-    """Keys of `[[group.link]]` that the engine does not know."""
+class Source(StrEnum):
+    """What watches members beside HELLOs."""
 
-    bfd: bool = False
-    """BFD sessions of FRR with the members here count too (harp.md §4)."""
+    BFD = "bfd"
+    """Sessions of FRR's bfdd."""
+    VRRP = "vrrp"
+    """An instance of keepalived."""
+
+
+@dataclass(frozen=True, slots=True)
+class DetectionFile:
+    """Something that watches members beside HELLOs (harp.md §4)."""
+
+    source: Source
+    """Who."""
+    link: str
+    """Interface on which it watches."""
+    socket: Path = Path("/run/frr/bfdd.sock")
+    """`bfd`: control socket of bfdd (`bfdd --bfdctl`)."""
+    peer: str = ""
+    """`vrrp`: the member that is the instance's master."""
+    instance: str = ""
+    """`vrrp`: its name in keepalived.conf."""
+    fifo: Path = Path("/run/harp/vrrp.fifo")
+    """`vrrp`: keepalived's `vrrp_notify_fifo`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,13 +187,13 @@ _GROUP = Table(
     (
         Table(
             "link",
-            settings(engine.LinkConfig, rename={"name": "interface"}) + settings(LinkFile),
+            settings(engine.LinkConfig, rename={"name": "interface"}),
             many=True,
             label="interface",
         ),
         Table("member", settings(engine.MemberConfig), many=True, label="name"),
         Table("key", settings(KeyFile), many=True, label="spi"),
-        Table("vrrp", settings(model.VrrpInstance), many=True, label="instance"),
+        Table("detection", settings(DetectionFile), many=True, label="source"),
         Table("sync", settings(engine.SyncConfig)),
         _HOME_AGENT,
     ),
@@ -189,7 +210,7 @@ ROOT = Table(
                 model.DaemonConfig,
                 without=(
                     *("engine", "groups", "scheduling", "tables"),
-                    *("control", "offload", "filter", "detection"),
+                    *("control", "offload", "filter"),
                 ),
             ),
         ),
@@ -198,7 +219,6 @@ ROOT = Table(
         Table("control", settings(model.ControlSettings)),
         Table("offload", settings(model.OffloadSettings)),
         Table("filter", settings(model.FilterSettings)),
-        Table("detection", settings(model.DetectionSettings)),
         Table("code_points", settings(CodePoints)),
         _GROUP,
     ),
@@ -220,9 +240,10 @@ EXAMPLES: Mapping[str, str] = {
     "group.link.interface": '"eth0"',
     "group.member.name": '"ha1"',
     "group.member.addresses": '["2001:db8:1::1"]',
-    "group.vrrp.instance": '"VI_ha2"',
-    "group.vrrp.interface": '"eth0"',
-    "group.vrrp.member": '"ha2"',
+    "group.detection.source": '"bfd"',
+    "group.detection.link": '"eth0"',
+    "group.detection.peer": '"ha2"',
+    "group.detection.instance": '"to-ha2"',
     "group.key.spi": "256",
     "group.key.file": '"/etc/harp/group7.key"',
     "group.key.credential": '"group7.key"',
