@@ -13,6 +13,7 @@ from ipaddress import IPv6Address
 from pathlib import Path
 
 import pytest
+from tests.daemon.network import entered, home_network, ip, namespace, until
 
 from harp.daemon.clock import SystemClock
 from harp.daemon.dataplane.leftovers import made_by
@@ -22,7 +23,6 @@ from harp.engine.config import Prefix
 from harp.engine.effects import PrepareRoute, PrepareRoutes, RemoveRoute, SetServing
 from harp.wire.bulk import BindingRecord, BulkCodec
 from harp.wire.codec import DEFAULT_CODEC
-from tests.daemon.network import entered, home_network, ip, namespace, until
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
 
