@@ -80,7 +80,7 @@ def test_a_frame_that_never_ends_is_dropped_and_counted_once() -> None:
         bytes(3),
         b"\x01\x00\x00\x00",  # a request without its count
         b"\x81\x00\x00\x07",  # no such status
-        b"\x81\x00\x00\x00\x01",  # not whole words
+        b"\x81\x00\x00\x01\x00",  # not whole words
         b"\x10" + bytes(13),  # an event that is too long
         b"\x02\x00\x00\x00\x00\x01\x01\x02\x03",  # three quarters of a word
     ],

@@ -77,9 +77,7 @@ class RequestReceiver(wiring.Component):
         with m.If(hears):
             m.d.sync += self.crc.eq(Cat(self.crc[OCTET:], octet.payload))
             with m.If(at < HEAD_OCTETS):
-                m.d.sync += Value.cast(self.head).eq(
-                    Cat(Value.cast(self.head)[OCTET:], octet.payload)
-                )
+                m.d.sync += head.eq(Cat(head[OCTET:], octet.payload))
             with m.If(at == MAX_MESSAGE_OCTETS):
                 m.d.sync += long.eq(1)
             with m.Else():

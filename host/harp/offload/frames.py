@@ -15,6 +15,7 @@ from cobs import cobs
 from harp.tables.link import (
     ANSWER,
     ANSWER_HEAD,
+    ANSWER_TAIL,
     CRC_OCTETS,
     DELIMITER,
     EVENT_HEAD,
@@ -34,8 +35,9 @@ def _struct(head: tuple[LinkField, ...]) -> struct.Struct:
     return struct.Struct("<" + "".join(_CODES[field.octets] for field in head))
 
 
-_REQUEST, _ANSWER, _EVENT = _struct(REQUEST_HEAD), _struct(ANSWER_HEAD), _struct(EVENT_HEAD)
-_SHORTEST = min(_REQUEST.size, _ANSWER.size, _EVENT.size) + CRC_OCTETS
+_REQUEST, _EVENT = _struct(REQUEST_HEAD), _struct(EVENT_HEAD)
+_ANSWER, _STATUS = _struct(ANSWER_HEAD), _struct(ANSWER_TAIL)
+_SHORTEST = _ANSWER.size + _STATUS.size + CRC_OCTETS
 _DELIMITER = bytes((DELIMITER,))
 
 
@@ -100,8 +102,8 @@ def encode(message: Message) -> bytes:
             head = _REQUEST.pack(message.op, message.number, message.address, message.count)
             body = head + _packed(message.words)
         case Answer():
-            head = _ANSWER.pack(message.op | ANSWER, message.number, message.status)
-            body = head + _packed(message.words)
+            head = _ANSWER.pack(message.op | ANSWER, message.number)
+            body = head + _packed(message.words) + _STATUS.pack(message.status)
         case Pushed():
             body = _EVENT.pack(LinkOp.EVENT, message.id, message.count, message.first_us)
     body += zlib.crc32(body).to_bytes(CRC_OCTETS, "little")
@@ -130,8 +132,9 @@ def decode(frame: bytes) -> Message | None:
 
 
 def _answer(body: bytes) -> Answer | None:
-    words = _unpacked(body[_ANSWER.size :])
-    op, number, status = _ANSWER.unpack_from(body)
+    words = _unpacked(body[_ANSWER.size : -_STATUS.size])
+    op, number = _ANSWER.unpack_from(body)
+    (status,) = _STATUS.unpack(body[-_STATUS.size :])
     if words is None or status not in tuple(LinkStatus):
         return None
     return Answer(op & ~ANSWER, number, LinkStatus(status), words)

@@ -21,6 +21,7 @@ from harp.offload.frames import Answer, Deframer, Pushed, Request, encode
 from harp.tables.constants import US_PER_MS, US_PER_S
 from harp.tables.link import (
     ANSWER_HEAD,
+    ANSWER_TAIL,
     BITS_AN_OCTET,
     CRC_OCTETS,
     MAX_MESSAGE_OCTETS,
@@ -226,7 +227,7 @@ class Session:
 
     def _wait_us(self, frame: bytes, ask: Ask) -> int:
         words = 0 if ask.op is LinkOp.WRITE else ask.count
-        answer = octets_of(ANSWER_HEAD) + words * WORD_OCTETS + CRC_OCTETS + FRAMING_OCTETS
+        answer = octets_of(ANSWER_HEAD + ANSWER_TAIL) + words * WORD_OCTETS + CRC_OCTETS + FRAMING_OCTETS
         # The device may be in the middle of another message.
         line_us = int((len(frame) + answer + MAX_MESSAGE_OCTETS) * self._octet_us)
         if self.round_trip_us is None:
@@ -249,7 +250,7 @@ class Session:
 
     def _measure(self, elapsed_us: int, pending: _Pending, answer: Answer) -> None:
         """RFC 6298 §2, of what is not the line's own time."""
-        octets = octets_of(ANSWER_HEAD) + len(answer.words) * WORD_OCTETS + CRC_OCTETS
+        octets = octets_of(ANSWER_HEAD + ANSWER_TAIL) + len(answer.words) * WORD_OCTETS + CRC_OCTETS
         line_us = int((len(pending.frame) + octets + FRAMING_OCTETS) * self._octet_us)
         sample_us = max(0, elapsed_us - line_us)
         if self.round_trip_us is None:
