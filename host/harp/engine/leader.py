@@ -384,13 +384,13 @@ class Leader:
         if arrival is not Arrival.USELESS:
             effects.append(acknowledgement(self._config, peer, packed.message))
         if arrival is Arrival.NEW:
-            effects += self._merge(changes, now)
+            effects += self._merge(peer, changes, now)
         return effects + self.settle(now)
 
-    def _merge(self, changes: list[Change], now: int) -> list[Effect]:
+    def _merge(self, peer: bytes, changes: list[Change], now: int) -> list[Effect]:
         stamp = self.stamp
         usable = [change for change in changes if is_unicast(change[0].home_address)]
-        won = self.reconcile.winners(usable, stamp, now)
+        won = self.reconcile.winners(peer, usable, stamp, now)
         effects: list[Effect] = []
         for unit in won:
             effects += self._enter(unit, stamp, now)

@@ -2,8 +2,9 @@
 
 Ref: harp.md §5 (new term, reconcile), §6 (merge)
 
-*Ahead* is a member whose Sync Position is greater than our base. Its state is asked for with
-SS-REQ `::` since base; what wins by the rules of `merge` is taken literally and goes into the log.
+*Ahead* is a member at a position of a log that our state does not include so far (`included`).
+What changed there behind what it includes, all of it if that log is not known here, is asked for
+with SS-REQ `::`; what wins by the rules of `merge` is taken literally and goes into the log.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from harp.engine.effects import Effect, Level, Log
 from harp.engine.entries import NO_BID, Change, Entry, bid_of
 from harp.engine.fullsync import Asker, Exchange, all_since
 from harp.engine.fullsync_table import Phase
+from harp.engine.included import START, Included
 from harp.engine.merge import Winner, merge
 from harp.engine.store import BindingStore
 from harp.tables.constants import BACKOFF_FACTOR, US_PER_S
@@ -29,6 +31,8 @@ class _Ahead:
     position: SyncPosition
     active: bool
     """It has A: it is asked when it has withdrawn, not while its state still grows."""
+    since: SyncPosition = START
+    """What is asked for changed after it."""
     exchange: Exchange | None = None
     retry_at: int = 0
     failures: int = 0
@@ -41,14 +45,15 @@ class Reconcile:
         self._config = config
         self._store = store
         self._asker = asker
-        self.base = SyncPosition(0, 0)
+        self.base = START
         """Own position before this member became active."""
+        self.included = Included()
+        """What the own state includes."""
         self.running = False
         """harp.md §5: SS-REQs get 133 while it does."""
         self._until = 0
         self._unknown: set[bytes] = set()
         self._ahead: dict[bytes, _Ahead] = {}
-        self._taken: dict[bytes, SyncPosition] = {}
 
     def begin(self, base: SyncPosition, members: set[bytes], now: int) -> None:
         """A new term: the position of every member that is up must be heard anew."""
@@ -62,7 +67,6 @@ class Reconcile:
         for peer in list(self._ahead):
             self._drop(peer, now)
         self._unknown.clear()
-        self._taken.clear()
         self.running = False
 
     def appeared(self, peer: bytes) -> None:
@@ -79,13 +83,13 @@ class Reconcile:
         return peer in self._unknown
 
     def ahead(self, peer: bytes) -> bool:
-        """harp.md §5: "if its position is greater than base", and its state was not taken."""
+        """It has what our state may lack, and that was not taken."""
         return peer in self._ahead
 
     def heard(self, peer: bytes, position: SyncPosition, active: bool, now: int) -> list[Effect]:
-        """A member announces a position of an older term."""
+        """A member announces a position of another term."""
         self._unknown.discard(peer)
-        if position <= self._taken.get(peer, self.base):
+        if self.included.covers(position):
             return []
         self._ahead.setdefault(peer, _Ahead(position, active)).position = position
         return self.noticed(peer, active, now)
@@ -108,7 +112,8 @@ class Reconcile:
         ahead = self._ahead[peer]
         if ahead.exchange or ahead.active or now < ahead.retry_at:
             return []
-        ahead.exchange, ask = self._asker.ask(peer, all_since(self.base), now)
+        ahead.since = self.included.before(ahead.position)
+        ahead.exchange, ask = self._asker.ask(peer, all_since(ahead.since), now)
         return [ask]
 
     def _drop(self, peer: bytes, now: int) -> None:
@@ -118,15 +123,19 @@ class Reconcile:
 
     # Merging
 
-    def winners(self, changes: list[Change], stamp: SyncPosition, now: int) -> list[list[Change]]:
-        """Takes the entries that win, literally, at `stamp`. For each what the log must say."""
+    def winners(
+        self, peer: bytes, changes: list[Change], stamp: SyncPosition, now: int
+    ) -> list[list[Change]]:
+        """Takes the entries of a member ahead that win, literally, at `stamp`. For each what the
+        log must say."""
+        base = self._ahead[peer].since
         won: list[list[Change]] = []
         for change in changes:
             cache, options = change
             home, bid = cache.home_address, bid_of(options)
             ours = self._store.find(home, bid)
             theirs = entry_of(change, bid, stamp, now)
-            if merge(ours, theirs, self.base) is Winner.THEIRS:
+            if merge(ours, theirs, base) is Winner.THEIRS:
                 self._store.load(change, stamp, now)
                 won.append([change, *self._siblings(change, bid, now)])
         return won
@@ -157,7 +166,8 @@ class Reconcile:
             self._asker.close(exchange, now)
             ahead.exchange = None
             if exchange.phase is Phase.COMPLETE:
-                self._taken[peer] = max(ahead.position, exchange.position or ahead.position)
+                self.included.note(ahead.position)
+                self.included.note(exchange.position or ahead.position)
                 del self._ahead[peer]
                 done.append(peer)
                 continue

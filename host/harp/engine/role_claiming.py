@@ -56,7 +56,7 @@ class Claiming(Waiting):
         if self._claims_by_offer:
             return self._claim_won(RoleReason.ACTIVE_LOST, now)
         effects = self._enter(Role.STANDBY, RoleReason.ACTIVE_LOST)
-        return effects + self._start_ranking(now)
+        return effects + self._active_lost(what, now)
 
     def _claimed_cleared(self, what: Input, now: int) -> list[Effect]:
         """harp.md §5: "A HELLO without A from it while CLAIMING counts as SO-REP 0"."""

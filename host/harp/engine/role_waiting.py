@@ -26,8 +26,9 @@ class Waiting(RoleBase):
         return [HelloWanted(HelloKind.FIRST)]
 
     def _init_over(self, what: Input, now: int) -> list[Effect]:
+        """An active may be heard since before a pause: nothing tells of that one again."""
         effects = self._enter(Role.STANDBY, RoleReason.NO_ACTIVE)
-        return effects + self._start_ranking(now)
+        return effects + self._active_lost(what, now)
 
     def _join(self, what: Input, now: int) -> list[Effect]:
         return self._become_standby(RoleReason.ACTIVE_HEARD, now)

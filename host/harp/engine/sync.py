@@ -87,6 +87,8 @@ class Sync:
         self._replica.restore(position)
         self._leader.reconcile.base = base
         self._replica.alone = base < position
+        for included in (base, position):
+            self._leader.reconcile.included.note(included)
         self._term_known = max(term, position.term, base.term)
         self._kept = self._state()
 
@@ -268,6 +270,7 @@ class Sync:
         effects: list[Effect] = []
         if position is not None and self._leader.foreign(peer, position):
             # harp.md §5: "begins a new one above it, keeping its old base".
+            self._leader.reconcile.included.forget(position.term)
             effects = self._begin_term(self.base, now)
         return self._done(effects + self._leader.hello(peer, message, position, now))
 
@@ -371,17 +374,18 @@ class Sync:
     def _done(self, effects: list[Effect]) -> list[Effect]:
         """Every public step ends here: what it taught and changed is kept."""
         self._term_known = max(self._term_known, self._replica.running.term)
-        if self._journal is None:
-            return effects
         written: list[Effect] = []
-        for effect in effects:
-            if isinstance(effect, CacheChanged):
-                written += self._kept_entries(effect.keys, effect.block, self._journal)
+        if self._journal is not None:
+            for effect in effects:
+                if isinstance(effect, CacheChanged):
+                    written += self._kept_entries(effect.keys, effect.block, self._journal)
         state = self._state()
         if state != self._kept:
             self._kept = state
-            written.append(WriteJournal(self.config.group, self._journal.encode(state)))
-        return written + effects
+            self._leader.reconcile.included.note(state.position)
+            if self._journal is not None:
+                written.append(WriteJournal(self.config.group, self._journal.encode(state)))
+        return written + effects if written else effects
 
     def _state(self) -> StateKept:
         return StateKept(self.position, self.base, self._term_known)

@@ -144,6 +144,14 @@ MUTANTS: tuple[Mutant, ...] = (
         "commands_answered",
     ),
     Mutant(
+        "active_of_before_a_pause_forgotten",
+        "role_waiting",
+        "        if self.peers.best_active():\n            return self._await_active(now)\n",
+        "",
+        "paused_beside_an_active",
+        "takes_its_turn",
+    ),
+    Mutant(
         "claim_won_beside_a_stronger_active",
         "role_claiming",
         "if other is not None and other.strength > self.strength:",
@@ -195,17 +203,25 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "ahead_inverted",
         "reconcile",
-        "if position <= self._taken.get(peer, self.base):",
-        "if position > self._taken.get(peer, self.base):",
+        "if self.included.covers(position):",
+        "if not self.included.covers(position):",
         4,
         "promise_not_lost",
     ),
     Mutant(
         "nobody_is_ahead",
         "reconcile",
-        "if position <= self._taken.get(peer, self.base):",
+        "if self.included.covers(position):",
         "if position:",
         4,
+        "promise_not_lost",
+    ),
+    Mutant(
+        "greater_term_includes_lesser",
+        "included",
+        "position.position <= self._upto.get(position.term, -1)",
+        "position <= max(SyncPosition(*at) for at in self._upto.items())",
+        "log_of_another_branch",
         "promise_not_lost",
     ),
     Mutant(
@@ -305,7 +321,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "table",
         "        self._write_tombstone(slot, record, position, expires)\n\n    def _write_live",
         "        del expires\n        self._remove(slot)\n\n    def _write_live",
-        "ahead_by_moves",
+        140,
         "deletion_stays",
     ),
     # Home agent (harp.md §10)

@@ -44,6 +44,7 @@ class FakeEngine:
         self.following: bytes | None = None
         self.unprotected = 0
         self.store: dict[bytes, Held] = {}
+        self.deleted: dict[bytes, int] = {}
         self._heard: dict[bytes, tuple[int, int]] = {}
         self._active_heard = 0
         self._next_hello = 0
@@ -66,6 +67,9 @@ class FakeEngine:
 
     def holds(self, home_address: bytes) -> Held | None:
         return self.store.get(home_address)
+
+    def buried(self, home_address: bytes) -> int | None:
+        return self.deleted.get(home_address)
 
     def restore(self, group: int, records: Iterable[bytes]) -> None:
         for record in records:
@@ -252,8 +256,10 @@ class FakeEngine:
     def _put(self, member: FakeEngine, event: ev.PacketReceived, update: BindingUpdate) -> None:
         if update.lifetime_s and not ("loses" in self.flaws and update.sequence % 4 == 0):
             member.store[event.source] = Held(event.care_of, update.sequence)
-        elif "undead" not in self.flaws:
-            member.store.pop(event.source, None)
+        else:
+            member.deleted[event.source] = update.sequence
+            if "undead" not in self.flaws:
+                member.store.pop(event.source, None)
 
 
 class FakeMaker:

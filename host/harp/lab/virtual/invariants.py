@@ -258,12 +258,19 @@ def promise_at_active(facts: Observed, promise: Promise) -> str | None:
 
 
 def deletion_stays(facts: Observed, promise: Promise) -> str | None:
-    """An acknowledged de-registration does not come back: tombstones (harp.md §6, Merge)."""
-    for member in facts.members.values():
-        probe = member.node.probe
-        held = probe.holds(promise.home_address) if member.node.running and probe else None
-        if held is not None and not facts.holds(member.node, promise):
-            return f"{_named(promise)} was deleted; {member.node.name} has {held.sequence} again"
+    """An acknowledged de-registration does not come back while a member lives that knows of it
+    (harp.md §6, Merge: tombstones)."""
+    knows = {node.name for node in promise.alive(facts.nodes)}
+    for active in facts.actives():
+        together = facts.together(active)
+        if not any(member.node.name in knows for member in together):
+            continue
+        for member in together:
+            probe = member.node.probe
+            held = probe.holds(promise.home_address) if probe else None
+            if held is not None and not facts.holds(member.node, promise):
+                named = _named(promise)
+                return f"{named} was deleted; {member.node.name} has {held.sequence} again"
     return None
 
 
@@ -272,16 +279,10 @@ def converged(facts: Observed) -> str | None:
     (harp.md §6, S, Full sync and Drift)."""
     for active in facts.actives():
         probe = active.node.probe
-        for member in facts.members.values():
+        for member in facts.together(active):
             other = member.node.probe
-            since = facts.mutual_since(active, member) if member is not active else None
-            if since is None or probe is None or other is None or not member.node.running:
-                continue
-            if member.node.config.me.witness:
-                continue  # has a voice, no copy
-            since = max(since, active.role_since, member.role_since, member.resumed_us)
-            if facts.network.now - since < facts.bounds.converged:
-                continue
+            if probe is None or other is None or member.node.config.me.witness:
+                continue  # a witness has a voice, no copy
             if not other.synchronised:
                 return f"{member.node.name} is not synchronised with {active.node.name}"
             if (other.position, other.digest()) != (probe.position, probe.digest()):
@@ -529,6 +530,11 @@ class Invariants(Watcher):
             promise = Promise(home, sequence, registration, now, ends, {})
             if registration.lifetime_s == 0:
                 if mobile.latest is registration:
+                    promise.holders = {
+                        name: other.boots
+                        for name, other in facts.nodes.items()
+                        if other is node or (other.alive and facts.knows_deletion(other, promise))
+                    }
                     facts.gone[home] = promise
                 continue
             latest = mobile.latest

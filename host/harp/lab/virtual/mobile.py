@@ -18,7 +18,6 @@ from harp.wire.messages import (
     BindingRefreshRequest,
     BindingUpdate,
     HomeAgentSwitch,
-    Malformed,
 )
 
 if TYPE_CHECKING:
@@ -87,7 +86,7 @@ class MobileNode:
         self._resting = False
         self._corrected = False
         self._link = network.links[link_name(0)]
-        self._port = self._link.attach(self, self.care_of)
+        self._port = self._link.attach(self, self.care_of, joined=False)
 
     @property
     def care_of(self) -> bytes:
@@ -119,9 +118,9 @@ class MobileNode:
 
     def arrive(self, packet: Packet) -> None:
         """Takes what the network brings; whatever is damaged or not for it is ignored."""
-        message = DEFAULT_CODEC.parse(packet.source, packet.destination, packet.payload)
-        if isinstance(message, Malformed) or packet.destination != self.home_address:
+        if packet.destination != self.home_address:
             return
+        message = DEFAULT_CODEC.parse(packet.source, packet.destination, packet.payload)
         match message:
             case BindingAcknowledgement():
                 self._answered(message)

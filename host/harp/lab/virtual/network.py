@@ -78,6 +78,8 @@ class Port:
     station: Station
     link: Link
     addresses: set[bytes] = field(default_factory=set)
+    joined: bool = True
+    """Whether it is a member of the multicast groups that are used here (RFC 3810)."""
 
 
 class Link:
@@ -93,9 +95,9 @@ class Link:
         self.last_at: dict[tuple[str, str], int] = {}
         """When the last packet in order from sender to receiver arrives, µs."""
 
-    def attach(self, station: Station, *addresses: bytes) -> Port:
-        """Gives the station a port with these addresses."""
-        port = self.ports[station.name] = Port(station, self, set())
+    def attach(self, station: Station, *addresses: bytes, joined: bool = True) -> Port:
+        """Gives the station a port with these addresses; `joined`: multicasts reach it."""
+        port = self.ports[station.name] = Port(station, self, set(), joined)
         for address in addresses:
             self.own(port, address)
         return port
@@ -164,7 +166,7 @@ class Network:
         link = self.links[packet.link]
         if packet.destination[0] == MULTICAST:
             for name, port in link.ports.items():
-                if name != sender:
+                if port.joined and name != sender:
                     self._carry(link, sender, port.station, packet)
             return
         found = link.resolve(packet.via or packet.destination)

@@ -260,6 +260,18 @@ class Observed:
                 return False
         return not active.commands
 
+    def together(self, active: Member) -> list[Member]:
+        """An active, and all that it heard, and that heard it, long enough to hold the same."""
+        found = [active]
+        for member in self.members.values():
+            since = self.mutual_since(active, member) if member is not active else None
+            if since is None or not member.node.running or member.node.probe is None:
+                continue
+            since = max(since, active.role_since, member.role_since, member.resumed_us)
+            if self.network.now - since >= self.bounds.converged:
+                found.append(member)
+        return found
+
     def quorum_heard(self, member: Member) -> bool:
         """Whether it hears as many others as its quorum wants."""
         wanted = member.node.config.quorum - 1
@@ -285,6 +297,11 @@ class Observed:
         if held.sequence == promise.sequence:
             return held.care_of == promise.registration.care_of
         return newer16(held.sequence, promise.sequence)
+
+    def knows_deletion(self, node: Node, promise: Promise) -> bool:
+        """Whether a member has the deletion that was acknowledged, or a later one."""
+        buried = node.probe.buried(promise.home_address) if node.probe is not None else None
+        return buried is not None and not newer16(promise.sequence, buried)
 
 
 def is_multicast(address: bytes) -> bool:

@@ -78,6 +78,9 @@ class Probe(Protocol):
     def holds(self, home_address: bytes) -> Held | None:
         """The binding of a home address."""
 
+    def buried(self, home_address: bytes) -> int | None:
+        """Sequence # of the deletion that is known of a home address without binding."""
+
 
 Maker: TypeAlias = Callable[[EngineConfig, Random, int], tuple[Runs, Probe]]
 """Makes an engine (configuration, chance, clock offset in µs) and the probe that looks into it."""
@@ -128,6 +131,11 @@ class EngineProbe:
         """The live binding without BID."""
         entry = self._group.store.get(home_address)
         return None if entry is None else Held(entry.care_of_address, entry.sequence)
+
+    def buried(self, home_address: bytes) -> int | None:
+        """The tombstone without BID."""
+        entry = self._group.store.find(home_address)
+        return None if entry is None or entry.live else entry.sequence
 
 
 def make_engine(config: EngineConfig, rng: Random, clock_offset_us: int) -> tuple[Runs, Probe]:

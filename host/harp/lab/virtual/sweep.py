@@ -17,6 +17,8 @@ from harp.lab.virtual.world import Outcome, run
 
 CHUNK = 20
 """Scenarios that one task runs."""
+COLLECT_EVERY = 10
+"""Scenarios between two collections of garbage."""
 PERCENTILES = (50, 90, 99, 100)
 
 
@@ -95,13 +97,15 @@ class Tally:
 def run_chunk(first: int, count: int, maker: Maker = make_engine) -> Tally:
     """Runs the scenarios of `count` seeds from `first` on."""
     tally = Tally()
-    gc.disable()  # nothing of a run outlives it; collecting once in between is enough
+    gc.disable()  # nothing of a run outlives it; collecting once in between is enough,
+    gc.freeze()  # and what was there before is none of its business
     try:
         for seed in range(first, first + count):
             tally.add(run(generate(seed), maker))
-            if seed % 5 == 0:
+            if seed % COLLECT_EVERY == 0:
                 gc.collect()
     finally:
+        gc.unfreeze()
         gc.enable()
     return tally
 
