@@ -157,9 +157,10 @@ REGISTER_RESPONSE = data.StructLayout({"data": WORD_BITS, "error": 1})
 
 RAM_REQUEST = data.StructLayout({"address": ADDRESS_BITS, "write": 1, "data": 4 * WORD_BITS})
 """Access of the host to a RAM area: a whole unit, that is a field wider than a word, or else one
-word. `address` is that of the unit's first word in the register map."""
-RAM_RESPONSE = data.StructLayout({"data": 4 * WORD_BITS})
-"""One for each request, for a write too. Bits past the unit are 0."""
+word. `address` is that of the unit's first word in the register map. A unit of more than two words
+is read word by word."""
+RAM_RESPONSE = data.StructLayout({"data": 2 * WORD_BITS})
+"""One for each request, for a write too. Bits past the unit, or past the word read alone, are 0."""
 
 PORT_STATE = data.StructLayout(
     {"link": 1, "full_duplex": 1, "speed": 2, "unsupported_speed": 1, "no_clock": 1}

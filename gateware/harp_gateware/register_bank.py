@@ -18,6 +18,10 @@ from harp_gateware.layouts import RAM_REQUEST, RAM_RESPONSE, REGISTER_REQUEST, R
 from harp_gateware.params import CoreParams
 
 UNIT_WORDS = 4
+SAMPLE_WORDS = 2
+"""Words of the widest field that the gateware writes; a wider one is read word by word."""
+NIBBLE = 4
+"""Bits of an address decoded together: a LUT."""
 
 
 @dataclass(frozen=True)
@@ -109,12 +113,12 @@ class RegisterBank(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         self._request = Signal(REGISTER_REQUEST)
-        self._offset = Signal(ADDRESS_BITS)  # of the unit's first word
+        self._offset = Signal(ADDRESS_BITS)  # of the first word of what is accessed
         self._word = Signal(range(UNIT_WORDS))  # of the access, in its unit
         self._top = Signal()  # it is the unit's last word
         self._known, self._in_ram = Signal(), Signal()
-        self._sample = Signal(UNIT_WORDS * WORD_BITS)
-        self._fetched = Signal(UNIT_WORDS * WORD_BITS)
+        self._sample = Signal(SAMPLE_WORDS * WORD_BITS)
+        self._fetched = Signal(SAMPLE_WORDS * WORD_BITS)
         self._hold = Signal(UNIT_WORDS * WORD_BITS)  # a unit that is being written
         self._strobe = Signal()
         self._refused = Signal()
@@ -167,7 +171,7 @@ class RegisterBank(wiring.Component):
                         m.d.sync += self._sample.eq(ram_data)
                     m.next = "Answer"
             with m.State("Answer"):
-                word = self._sample.word_select(self._word, WORD_BITS)
+                word = self._sample.word_select(self._word[0], WORD_BITS)
                 good = self._known & ~self._request.write
                 m.d.sync += [
                     self.o_response.valid.eq(1),
@@ -187,20 +191,22 @@ class RegisterBank(wiring.Component):
         for register in self._registers:
             hit = Signal(name=f"hit_{register.name}")
             if register.count == 1:
-                base = address - register.offset
-                here = (address >= register.offset) & (base < register.words)
-                element, word = Const(0, 1), base[: max(1, (register.words - 1).bit_length())]
+                last = register.offset + register.words - 1
+                here: Value = Const(0)
+                for page in range(register.offset >> NIBBLE, (last >> NIBBLE) + 1):
+                    words = (n for n in range(1 << NIBBLE))
+                    inside = [n for n in words if register.offset <= page << NIBBLE | n <= last]
+                    here |= (address[NIBBLE:] == page) & address[:NIBBLE].matches(*inside)
             else:
                 low, span = register.stride.bit_length() - 1, register.span.bit_length() - 1
-                element, word = address[low:span], address[:low]
                 here = (
                     (address[span:] == register.offset >> span)
-                    & (element < elements(register, self._params))
-                    & (word < register.words)
+                    & (address[low:span] < elements(register, self._params))
+                    & (address[:low] < register.words)
                 )
             m.d.sync += hit.eq(here)
             hits.append(hit)
-            chosen.append(self._place(m, register, hit, word))
+            chosen.append(self._place(m, register, hit))
         m.d.sync += [
             self._known.eq(Cat(*hits).any()),
             self._in_ram.eq(
@@ -209,11 +215,15 @@ class RegisterBank(wiring.Component):
                 ).any()
             ),
         ]
-        word, top, writable = (self._either([place[n] for place in chosen]) for n in range(3))
+        word, top, writable, alone = (
+            self._either([place[n] for place in chosen]) for n in range(4)
+        )
         self._writable = Signal()
+        number = Mux(alone & ~self._request.write, 0, word)
         m.d.sync += [
-            self._offset.eq(address - word),
-            self._word.eq(word),
+            # Units in RAM are aligned.
+            self._offset.eq(Cat(address[: len(self._word)] & ~number, address[len(self._word) :])),
+            self._word.eq(number),
             self._top.eq(top),
             self._writable.eq(writable),
         ]
@@ -228,22 +238,36 @@ class RegisterBank(wiring.Component):
         return result
 
     def _place(
-        self, m: Module, register: Register, hit: Signal, word: Value
-    ) -> tuple[Value, Value, Value]:
-        """The word's number in its unit, is it the last, may it be written; 0 if not hit."""
+        self, m: Module, register: Register, hit: Signal
+    ) -> tuple[Value, Value, Value, Value]:
+        """The word's number in its unit, is it the last, may it be written, is it read alone; 0 if
+        not hit."""
         inside = Signal(range(UNIT_WORDS))
-        top, writable = Signal(), Signal()
+        top, writable, alone = Signal(), Signal(), Signal()
         with m.If(hit):
-            with m.Switch(word):
+            with m.Switch(self._low(register)):
                 for unit in units(register):
+                    assert register.home is Home.FLOPS or unit.word % unit.words == 0
                     for n in range(unit.words):
-                        with m.Case(unit.word + n):
+                        with m.Case(self._row(register, unit.word + n)):
                             m.d.comb += [
                                 inside.eq(n),
                                 top.eq(n == unit.words - 1),
                                 writable.eq(any(f.access is not Access.RO for f in unit.fields)),
+                                alone.eq(unit.words > SAMPLE_WORDS),
                             ]
-        return inside, top, writable
+        return inside, top, writable, alone
+
+    def _low(self, register: Register) -> Value:
+        """Bits of the address that tell the words of an element apart."""
+        low = NIBBLE if register.count == 1 else register.stride.bit_length() - 1
+        return self._request.address[:low]
+
+    @staticmethod
+    def _row(register: Register, word: int) -> int:
+        """What `_low` is at a word."""
+        low = NIBBLE if register.count == 1 else register.stride.bit_length() - 1
+        return (register.offset + word) % (1 << low)
 
     def _ram_ports(self, m: Module) -> tuple[Value, Value]:
         """Requests to the RAM areas; which answers, and with what."""
@@ -270,20 +294,23 @@ class RegisterBank(wiring.Component):
     def _flops(self, m: Module, register: Register) -> None:
         """Flops, strobes and read path of one register."""
         # Of a register that is hit, the low bits of the address tell the units apart.
-        bits = max(2, (register.span - 1).bit_length())
+        bits = max(NIBBLE, (register.span - 1).bit_length())
         rows: list[Value] = []
         for unit in units(register):
             for index in range(elements(register, self._params)):
                 here = Signal(name=f"at_{register.name}_{unit.word}_{index}")
-                place = (register.address(index) + unit.word) % (1 << bits)
-                m.d.sync += here.eq(self._hits[register.name] & (self._offset[:bits] == place))
+                first = register.address(index) + unit.word
+                places = ((first + n) % (1 << bits) for n in range(unit.words))
+                m.d.sync += here.eq(
+                    self._hits[register.name] & self._request.address[:bits].matches(*places)
+                )
                 value = Signal(unit.words * WORD_BITS)
                 for field in unit.fields:
                     shift = field.at - unit.word * WORD_BITS
                     part = self._flop(m, register, field, index, here, shift)
                     m.d.comb += value[shift : shift + field.width].eq(part)
                 rows.append(Mux(here, value, 0))
-        picked = Signal(UNIT_WORDS * WORD_BITS, name=f"picked_{register.name}")
+        picked = Signal(SAMPLE_WORDS * WORD_BITS, name=f"picked_{register.name}")
         m.d.sync += picked.eq(self._either(rows))
         self._picked.append(picked)
 
@@ -323,7 +350,7 @@ class RegisterBank(wiring.Component):
         )
         m.d.sync += self._refused.eq(
             (self._hits["action"] & drop)
-            | (self._hits["guard"] & fence & (self._offset[0] == guard.offset % 2))
+            | (self._hits["guard"] & fence & (self._request.address[0] == guard.offset % 2))
         )
 
     def _part(self, field: Field) -> Value:

@@ -3,7 +3,7 @@
 Ref: offload.md §3 (news), harp.md §2 (padding, authentication option last), §2.3 (types 9, 10)
 """
 
-from amaranth import Array, Cat, Const, Module, Mux, Signal, Value
+from amaranth import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -13,8 +13,11 @@ from harp_gateware.layouts import MH_WORD, PEER_INDEX, PEER_RESPONSE
 from harp_gateware.params import WORD_OCTETS
 
 STORED_WORDS = STORED_MH_OCTETS // WORD_OCTETS
-PAGES = PEERS + 2
-"""One a peer, and two that are being written: a HELLO is decided while the next MH comes in."""
+SPARE = 2
+"""Pages that are being written: a HELLO is decided while the next MH comes in."""
+PAGES = PEERS + SPARE
+BASE = range(PAGES * STORED_WORDS)
+PAGE = data.StructLayout({"base": (PAGES * STORED_WORDS - 1).bit_length(), "length": 4})
 MATCH_CLOCKS = 3
 """From MH word 0 to the peer table's answer."""
 OPTIONS_FROM = 3
@@ -31,10 +34,11 @@ class StoredMh(wiring.Component):
     Ignored: Sequence #, Checksum, and of an HA-HA option in the last 23 octets its tag, and then
     of a timestamp option whose value lies 36 to 28 octets before the end this value. Longer than
     96 octets (then nothing is stored), of another length, or nothing stored: not the same.
+    `forget`, never with `store`, makes it that nothing is stored of `peer`. What is stored outlives
+    a reset.
     """
 
-    def __init__(self, peers: int = PEERS) -> None:
-        self._peers = peers
+    def __init__(self) -> None:
         super().__init__(
             {
                 "i_mh": In(stream.Signature(MH_WORD, always_ready=True)),
@@ -44,18 +48,18 @@ class StoredMh(wiring.Component):
                 "take": In(1),
                 "store": In(1),
                 "peer": In(PEER_INDEX),
-                "forget": In(peers),
-                "lengths": Out(data.ArrayLayout(4, peers)),  # words stored, 0: none
+                "forget": In(1),
+                "length": Out(4),  # words stored of `peer`, 0: none
             }
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.ram = self._ram = memory.Memory(shape=64, depth=PAGES * STORED_WORDS, init=[])
-        self._base = [
-            Signal(range(PAGES * STORED_WORDS), init=n * STORED_WORDS, name=f"base_{n}")
-            for n in range(PAGES)
-        ]
+        # What is read is never of a page that is being written, or not looked at.
+        m.submodules.ram = self._ram = memory.Memory(
+            shape=64, depth=PAGES * STORED_WORDS, init=[], attrs={"no_rw_check": 1}
+        )
+        self._pages(m)
         self._turn = Signal()
         self._await_match(m)
         self._fetch(m)
@@ -63,6 +67,25 @@ class StoredMh(wiring.Component):
         self._compare(m)
         self._swap(m)
         return m
+
+    def _pages(self, m: Module) -> None:
+        """Where each peer's MH lies, and how long it is: the row of the match, that of `peer`."""
+        rows = [PAGE.const({"base": n * STORED_WORDS}) for n in range(PEERS)]
+        m.submodules.pages = pages = memory.Memory(shape=PAGE, depth=PEERS, init=rows)
+        matched, mine = pages.read_port(domain="comb"), pages.read_port(domain="comb")
+        self._set_page = pages.write_port()
+        self._matched, self._mine = matched.data, mine.data
+        # The pages outlive a reset, so the spare ones must, too.
+        self._spare = [
+            Signal(BASE, init=(PEERS + n) * STORED_WORDS, reset_less=True, name=f"spare_{n}")
+            for n in range(SPARE)
+        ]
+        m.d.comb += [
+            matched.addr.eq(self.i_peer.p.index),
+            mine.addr.eq(self.peer),
+            self._set_page.addr.eq(self.peer),
+            self.length.eq(self._mine.length),
+        ]
 
     def _await_match(self, m: Module) -> None:
         """The words, three clocks later, when the peer is known."""
@@ -80,9 +103,9 @@ class StoredMh(wiring.Component):
         number = Signal(range(STORED_WORDS + 1))  # saturates
         here = Mux(self._word.first, 0, number)
         begins = self._word.first
-        spare = Mux(self._turn, self._base[-1], self._base[-2])
+        spare = Mux(self._turn, self._spare[1], self._spare[0])
         m.d.comb += [
-            read.addr.eq(Mux(begins, Array(self._base)[self.i_peer.p.index], following)),
+            read.addr.eq(Mux(begins, self._matched.base, following)),
             write.addr.eq(Mux(begins, spare, target)),
             write.data.eq(self._word.data),
             write.en.eq(self._valid & (here != STORED_WORDS)),
@@ -99,7 +122,7 @@ class StoredMh(wiring.Component):
             ]
             with m.If(begins):
                 m.d.sync += [
-                    length.eq(self.lengths[self.i_peer.p.index]),
+                    length.eq(self._matched.length),
                     self._turn.eq(~self._turn),
                 ]
         m.d.sync += [
@@ -192,18 +215,13 @@ class StoredMh(wiring.Component):
         taken, length = Signal(), Signal(4)
         with m.If(self.take):
             m.d.sync += [taken.eq(turn), length.eq(size)]
-        page = Mux(taken, self._base[-2], self._base[-1])
-        for index in range(self._peers):
-            with m.If(self.store & (self.peer == index)):
-                m.d.sync += [
-                    self._base[index].eq(page),
-                    self.lengths[index].eq(length),
-                ]
-            with m.If(self.forget[index]):
-                m.d.sync += self.lengths[index].eq(0)
-        old = Array(self._base)[self.peer]
-        with m.If(self.store):
-            with m.If(taken):
-                m.d.sync += self._base[-2].eq(old)
-            with m.Else():
-                m.d.sync += self._base[-1].eq(old)
+        m.d.comb += [
+            self._set_page.en.eq(self.store | self.forget),
+            self._set_page.data.base.eq(
+                Mux(self.forget, self._mine.base, Mux(taken, self._spare[0], self._spare[1]))
+            ),
+            self._set_page.data.length.eq(Mux(self.forget, 0, length)),
+        ]
+        for n, spare in enumerate(self._spare):
+            with m.If(self.store & (taken == 1 - n)):
+                m.d.sync += spare.eq(self._mine.base)

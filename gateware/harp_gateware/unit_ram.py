@@ -13,7 +13,7 @@ from harp_gateware.register_bank import units
 
 
 class UnitRam(wiring.Component):
-    """The words of `register`, `stride` a row; the host reads and writes units of them.
+    """The words of `register`, `stride` a row; the host reads words and writes units of them.
 
     Answers 2 clocks a word plus 2 after the request. Bits without a field are 0. A write shows on
     `o_written` for a clock: `o_index` the element, `o_word` the unit's first word, `o_last`
@@ -78,17 +78,15 @@ class UnitRam(wiring.Component):
                     number.eq(0),
                 ]
                 with m.If(self.i.valid):
-                    m.d.sync += self.o.p.data.eq(0)
                     m.next = "Fetch"
             with m.State("Fetch"):
                 m.d.comb += [write.en.eq(request.write), read.addr.eq(row)]
                 m.next = "Take"
             with m.State("Take"):
                 m.d.sync += [row.eq(row + 1), number.eq(number + 1)]
-                with m.If(~request.write):
-                    m.d.sync += self.o.p.data.word_select(number, WORD_BITS).eq(read.data)
+                m.d.sync += self.o.p.data.eq(read.data)
                 m.next = "Fetch"
-                with m.If(number == last):
+                with m.If(~request.write | (number == last)):
                     m.d.comb += self.o_written.eq(request.write)
                     m.d.sync += self.o.valid.eq(1)
                     m.next = "Idle"

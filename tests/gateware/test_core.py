@@ -276,6 +276,7 @@ def test_heartbeats_are_absorbed_and_their_end_is_seen() -> None:
         await bench.at(ctx, last + 2998)
         assert await bench.read(ctx, "peer_state", "state", 3) == 1
         await bench.at(ctx, last + 3002)
+        await ctx.tick().repeat(4 * 32 + 8)  # a round of the scan
         assert await bench.read(ctx, "peer_state", "state", 3) == 3
         await ctx.tick().repeat(5000)
         down = BY_NAME["event"].address(EventCode.PEER_DOWN.value * EVENT_STRIDE + 3)

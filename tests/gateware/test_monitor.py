@@ -240,7 +240,7 @@ def test_verdicts_events_and_snapshots_are_the_twins() -> None:
         ctx.set(dut.arrival_us, now)
         for n, peer in peers.items():
             want.update((event, n) for event in peer.expire(now))
-        await ctx.tick().repeat(40)
+        await ctx.tick().repeat(4 * 32 + 8)
 
     async def host(ctx: Any, n: int, peer: Peer) -> None:
         match rng.randrange(5):
@@ -332,6 +332,7 @@ def test_every_peer_is_down_at_once_under_a_flood_of_hellos() -> None:
 
     async def script(ctx: Any) -> None:
         nonlocal begun
+        await ctx.tick().repeat(32)
         for n in range(32):
             await bench.access(ctx, "peer_timing", TIMING.address(n), 10)
         ctx.set(dut.now_us, 1000)
@@ -340,12 +341,12 @@ def test_every_peer_is_down_at_once_under_a_flood_of_hellos() -> None:
         ctx.set(dut.arm, 0)
         await ctx.tick().repeat(150)
         ctx.set(dut.now_us, 1009)
-        await ctx.tick().repeat(100)
+        await ctx.tick().repeat(4 * 32 + 8)
         assert not bench.events
         begun = bench.clock
         ctx.set(dut.now_us, 1010)
         ctx.set(dut.arrival_us, 1010)
-        for n in range(6):
+        for n in range(16):
             await bench.mh(ctx, mh, 7)
             await bench.hello(ctx, mh[:8] + bytes((0, n + 1)) + mh[10:], 7, True)
             await bench.done(ctx, True, False, False)
@@ -353,4 +354,4 @@ def test_every_peer_is_down_at_once_under_a_flood_of_hellos() -> None:
     bench.run(script)
     down = {index for kind, index in bench.events if kind is EventCode.PEER_DOWN}
     assert down | {7} == set(range(32))
-    assert max(bench.due_at) - begun <= 32 + 4
+    assert max(bench.due_at) - begun <= 4 * 32 + 8

@@ -46,6 +46,8 @@ class Twin:
             return 0, True
         unit, index, n = self.place[address]
         if not write:
+            if unit.words > 2:
+                return self.unit(unit, index) >> 32 * n & WORD, False
             if n == 0 or first:
                 self.sample = self.unit(unit, index)
             return self.sample >> 32 * n & WORD, False
@@ -71,6 +73,7 @@ class Rams:
             for address, (unit, index, n) in twin.place.items()
             if n == 0 and unit.register.home is Home.RAM
         }
+        self.words = {address: twin.place[address][0].words for address in self.rows}
         self.writable = {
             address: sum((1 << f.width) - 1 << f.at - 32 * u.word for f in u.fields)
             for address, (u, _, n) in twin.place.items()
@@ -89,7 +92,11 @@ class Rams:
                 if access.write:
                     self.rows[access.address] = access.data & self.writable[access.address]
                 await ctx.tick().repeat(self.rng.randrange(15) + 1)
-                ctx.set(response.payload.data, self.rows[access.address])
+                row = self.rows.get(access.address)
+                if row is None or self.words[access.address] > 2:  # a word alone
+                    unit = max(a for a in self.rows if a <= access.address)
+                    row = self.rows[unit] >> 32 * (access.address - unit) & WORD
+                ctx.set(response.payload.data, row)
                 ctx.set(response.valid, 1)
                 await ctx.tick()
                 ctx.set(response.valid, 0)
