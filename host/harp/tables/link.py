@@ -7,7 +7,7 @@ A frame is a zero, the COBS code of a message, a zero. All numbers are little-en
 register's words keep their first octet first. The CRC covers the message up to it.
 
     request   op (8) | number (16) | address (16) | count (8) | words (32 each, WRITE) | CRC-32
-    answer    op + ANSWER (8) | number (16) | status (8) | words (32 each, READ, KICK) | CRC-32
+    answer    op + ANSWER (8) | number (16) | words (32 each, READ, KICK) | status (8) | CRC-32
     event     op (8) | id (16) | count (16) | first_us (64) | CRC-32
 """
 
@@ -60,7 +60,9 @@ REQUEST_HEAD: tuple[LinkField, ...] = (
     LinkField("address", 2, "First word in the register map"),
     LinkField("count", 1, "Words, 1 to MAX_WORDS"),
 )
-ANSWER_HEAD: tuple[LinkField, ...] = (OP, NUMBER, LinkField("status", 1, "`LinkStatus`"))
+ANSWER_HEAD: tuple[LinkField, ...] = (OP, NUMBER)
+ANSWER_TAIL: tuple[LinkField, ...] = (LinkField("status", 1, "`LinkStatus`"),)
+"""Behind the words: it is known when the last of them was done."""
 EVENT_HEAD: tuple[LinkField, ...] = (
     OP,
     LinkField("id", 2, "Code of its kind x EVENT_STRIDE + index"),
@@ -70,7 +72,7 @@ EVENT_HEAD: tuple[LinkField, ...] = (
 
 
 def octets_of(head: tuple[LinkField, ...]) -> int:
-    """Length of a message's fixed part."""
+    """Length of these fields."""
     return sum(field.octets for field in head)
 
 
