@@ -134,27 +134,28 @@ class Fence(wiring.Component):
             m.d.sync += [running.eq(1), index.eq(0)]
         with m.Elif(running):
             m.d.sync += [index.eq(index + 1), running.eq(index != FENCE_ADDRESSES - 1)]
-        address, length, differs = Signal(ADDRESS), Signal(8), Signal(OCTETS)
+        address, differs = Signal(ADDRESS), Signal(OCTETS)
+        # Of the prefix: octets that count whole, the one that counts in part, and its bits.
+        whole, partial, bits = Signal(OCTETS), Signal(OCTETS), Signal(8)
+        octets, rest = rows[1][3:], rows[1][:3]
         used, steps, hit = Signal(), Signal(2), Signal()
         m.d.sync += [
             address.eq(rows[0]),
-            length.eq(rows[1]),
+            whole.eq(Cat(octets > n for n in range(OCTETS))),
+            partial.eq(Cat(octets == n for n in range(OCTETS))),
+            bits.eq(Cat(rest > 7 - n for n in range(8))),
             steps.eq(Cat(running, steps)),
             used.eq(address.any()),
-            *(differs[n].eq(self._differs(n, address, length)) for n in range(OCTETS)),
         ]
+        for n in range(OCTETS):
+            change = self._target.word_select(n, 8) ^ address.word_select(n, 8)
+            counts = whole[n].replicate(8) | (partial[n].replicate(8) & bits)
+            m.d.sync += differs[n].eq((change & counts).any())
         with m.If(steps[1]):
             m.d.sync += hit.eq(hit | (used & ~differs.any()))
         with m.If(self._asks):
             m.d.sync += hit.eq(0)
         return hit
-
-    def _differs(self, number: int, address: Value, length: Value) -> Value:
-        """Octet `number` of target and address differ in the bits that count."""
-        first = 8 * number
-        bits = Cat(length > first + 7 - n for n in range(8))
-        change = self._target.word_select(number, 8) ^ address.word_select(number, 8)
-        return (change & bits).any()
 
     def _judge(self, m: Module, hit: Value) -> None:
         """All that is known of a frame, brought to the time of the slowest, MATCH clocks later."""

@@ -3,7 +3,7 @@
 Ref: offload.md §6 (per port), `harp.tables.registers` (`port`)
 """
 
-from amaranth import Array, Cat, Module, Mux, Signal, Value
+from amaranth import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -17,8 +17,17 @@ NAMES = tuple(field.name for field in PORT.fields)
 COUNTER = PORT.fields[0].width
 ROWS_A_PORT = 16
 ROWS = PORTS * ROWS_A_PORT
-WAITING = 10
-"""Bits of what waits to be added: at most 12 octets a clock, ROWS clocks long."""
+WAITING = 9
+"""Bits of what waits to be added: at most 12 octets a clock, a sweep of 20 clocks long."""
+FEW = 6
+"""The same of events: at most 2 a clock."""
+
+
+def _one_more(value: Value, bit: Value) -> Value:
+    """`value` + `bit`, without a carry chain, which costs more than so few bits are worth."""
+    value = Value.cast(value)
+    carries = [bit & value[:n].all() for n in range(len(value))]
+    return value ^ Cat(carries)
 
 
 class PortCounters(wiring.Component):
@@ -26,8 +35,8 @@ class PortCounters(wiring.Component):
 
     `rx_n` and `tx_n` are words that pass now (`tx_n` valid when taken), of port n. Each event waits
     in a few bits of its own; a sweep over the RAM adds them, a counter a clock, so nothing is lost
-    and a counter is at most ROWS + 4 clocks old. `overrun` counts a frame lost behind a port. What
-    the MAC appends (FCS) counts. A read is answered within ROWS + 4 clocks.
+    and a counter is at most 24 clocks old. `overrun` counts a frame lost behind a port. What
+    the MAC appends (FCS) counts. A read is answered within 24 clocks.
     """
 
     rx_0: In(stream.Signature(WORD, always_ready=True))
@@ -40,20 +49,27 @@ class PortCounters(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        self._waiting = Array(Signal(WAITING, name=f"waiting_{n}") for n in range(ROWS))
         self._index = Signal(range(ROWS))
-        m.d.sync += self._index.eq(self._index + 1)
+        last = len(NAMES) - 1
+        with m.If(self._index[: ROWS_A_PORT.bit_length() - 1] == last):
+            m.d.sync += self._index.eq(Mux(self._index == last, ROWS_A_PORT, 0))
+        with m.Else():
+            m.d.sync += self._index.eq(self._index + 1)
         # What the sweep takes of the row it read a clock ago.
         taken = Signal.like(self._index)
         m.d.sync += taken.eq(self._index)
+        self._amount: Value = Const(0)
         for port, (rx, tx) in enumerate(((self.rx_0, self.tx_0), (self.rx_1, self.tx_1))):
             events = self._received(m, rx, self.overrun[port]) | self._sent(m, tx)
             for name, amount in events.items():
                 row = port * ROWS_A_PORT + NAMES.index(name)
-                late = Signal(4, name=f"amount_{row}")
-                m.d.sync += late.eq(amount)
-                kept = Mux(taken == row, 0, self._waiting[row])
-                m.d.sync += self._waiting[row].eq(kept + late)
+                late = Signal(len(amount), name=f"amount_{row}")
+                now = Signal(name=f"now_{row}")
+                waiting = Signal(FEW if len(amount) < 4 else WAITING, name=f"waiting_{row}")
+                kept = Mux(now, 0, waiting)
+                total = _one_more(kept, late) if len(amount) == 1 else kept + late
+                m.d.sync += [late.eq(amount), now.eq(self._index == row), waiting.eq(total)]
+                self._amount |= Mux(now, waiting, 0)
         self._sweep(m, taken)
         return m
 
@@ -102,7 +118,7 @@ class PortCounters(wiring.Component):
         ]
         m.d.sync += [
             old.eq(read.data),
-            amount.eq(self._waiting[taken]),
+            amount.eq(self._amount),
             second.eq(taken),
             total.eq(old + amount),
             third.eq(second),
