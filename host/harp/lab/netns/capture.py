@@ -14,7 +14,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
@@ -41,6 +41,8 @@ SO_TIMESTAMPNS = 35
 SOL_PACKET = 263
 PACKET_IGNORE_OUTGOING = 23
 """linux/if_packet.h: only what comes from the member, not what the switch sends it."""
+SILENCE_NS = NS_PER_S // 10
+"""What the history shows as silence; with HELLOs every 10 ms three detection times."""
 _ETH_P_ALL = 3
 _HALF, _BYTE, _WORD, _EQUAL, _RETURN = 0x28, 0x30, 0x20, 0x15, 0x06
 _VIRTUAL_WORDS = struct.unpack("!4I", plan.VIRTUAL.packed)
@@ -80,8 +82,15 @@ class Heard:
     left: bool = False
     """It said HA Lifetime 0."""
     hellos: int = 0
+    silences: list[tuple[int, int]] = field(default_factory=list)
+    """From, until (ns): without a HELLO for longer than `SILENCE_NS`."""
     longest_gap_ns: int = 0
     """Between two HELLOs, since `forget_gaps`."""
+
+    def silence_now(self, now_ns: int) -> list[tuple[int, int]]:
+        """The silence that lasts at a time, if it does."""
+        lasts = self.last_ns and now_ns - self.last_ns > SILENCE_NS
+        return [(self.last_ns, now_ns)] if lasts else []
 
     @property
     def active(self) -> bool:
@@ -92,6 +101,11 @@ class Heard:
     def synchronised(self) -> bool:
         """It says S."""
         return bool(self.flags & HarpFlag.S) and not self.left
+
+    @property
+    def draining(self) -> bool:
+        """It says D."""
+        return bool(self.flags & HarpFlag.D) and not self.left
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +125,7 @@ class Observer(Station):
     def __init__(self, world: World, timeline: Timeline) -> None:
         super().__init__("observer")
         self._timeline = timeline
+        self._muted = False
         self._changed = threading.Condition()
         self._sockets: dict[str, socket.socket] = {}
         self.heard = {member: Heard() for member in plan.MEMBERS}
@@ -136,28 +151,34 @@ class Observer(Station):
         with self._changed:
             return self._changed.wait_for(found, timeout_s)
 
-    def first(self, what: str, after_ns: int, *, but: str | None = None, by: str | None = None) -> Seen | None:
+    def first(
+        self, what: str, after_ns: int, *, but: str | None = None, by: str | None = None
+    ) -> Seen | None:
         """First such frame at or after a time, not from `but`, only from `by`."""
-        for one in self._since(after_ns):
+        for one in self.since(after_ns):
             if one.what == what and one.member != but and by in (None, one.member):
                 return one
         return None
 
     def all(self, what: str, after_ns: int, *, by: str | None = None) -> list[Seen]:
         """All such frames at or after a time."""
-        return [s for s in self._since(after_ns) if s.what == what and by in (None, s.member)]
+        return [s for s in self.since(after_ns) if s.what == what and by in (None, s.member)]
 
     def actives(self, within_ns: int) -> list[str]:
         """Members whose last HELLO said A and is not older than that."""
         since_ns = time.time_ns() - within_ns
         return [m for m, heard in self.heard.items() if heard.active and heard.last_ns >= since_ns]
 
+    def mute(self) -> None:
+        """The end: what is seen from now on is of no interest."""
+        self._muted = True
+
     def forget_gaps(self) -> None:
         """Starts the measurement of gaps anew."""
         for heard in self.heard.values():
             heard.longest_gap_ns = 0
 
-    def _since(self, after_ns: int) -> list[Seen]:
+    def since(self, after_ns: int) -> list[Seen]:
         """Those at or after a time: the list is almost sorted, so it is searched from its end."""
         index = len(self.seen)
         while index and self.seen[index - 1].at_ns >= after_ns - _DISORDER_NS:
@@ -195,6 +216,8 @@ class Observer(Station):
             return
         heard = self.heard[member]
         heard.hellos += 1
+        if heard.last_ns and at_ns - heard.last_ns > SILENCE_NS:
+            heard.silences.append((heard.last_ns, at_ns))
         if heard.last_ns and not heard.left:
             heard.longest_gap_ns = max(heard.longest_gap_ns, at_ns - heard.last_ns)
         self._flags(member, heard, flags, at_ns)
@@ -210,6 +233,8 @@ class Observer(Station):
                 self._note(Seen(at_ns, member, name + sign), text, "role")
 
     def _note(self, one: Seen, text: str, kind: str) -> None:
+        if self._muted:
+            return
         self.seen.append(one)
         if one.what != "na" or not self.all("na", one.at_ns - NS_PER_S, by=one.member)[:-1]:
             self._timeline.add(one.member, text, kind, one.at_ns)

@@ -9,7 +9,6 @@ what must not be lost. Its Binding Update is put together from a template; only 
 
 from __future__ import annotations
 
-import socket
 import struct
 import time
 from array import array
@@ -105,7 +104,7 @@ class Load(Station):
         """Nodes with an acknowledgement."""
         self._template = Template(agent, lifetime_s)
         self._at_ns = array("q", bytes(8 * nodes))
-        self._rate, self._filling = 0, False
+        self._rate, self._filling, self._answered = 0, False, 0
         self._queue: deque[int] = deque()
         self._next_ns = 0
         self._router = (plan.VISITED, ETHERTYPE_IPV6, 0, 0, plan.mac_octets(plan.CORE_VISITED))
@@ -149,7 +148,7 @@ class Load(Station):
                 continue
             if now_ns - self._at_ns[number] < RETRY_NS and self._at_ns[number]:
                 return False  # all are under way
-            if self.updates - sum_of(self.answers) > WINDOW and not self._at_ns[number]:
+            if self.updates - self._answered > WINDOW and not self._at_ns[number]:
                 return False
             break
         if not queue:
@@ -186,6 +185,7 @@ class Load(Station):
         status = packet[_ANSWER_MH + 6]
         sequence = int.from_bytes(packet[_ANSWER_MH + 8 : _ANSWER_MH + 10], "big")
         self.answers[status] += 1
+        self._answered += 1
         if status < REFUSED:
             self.filled += self.acknowledged[number] < 0
             self.acknowledged[number] = sequence
@@ -193,8 +193,3 @@ class Load(Station):
                 self.waits_us.append((time.monotonic_ns() - self._at_ns[number]) // 1000)
         elif sequence != self.sent[number]:
             self.sent[number] = sequence  # "out of window": goes on from there (RFC 6275 §11.7.3)
-
-
-def sum_of(counter: Counter[int]) -> int:
-    """All together."""
-    return sum(counter.values())

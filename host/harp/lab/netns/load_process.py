@@ -27,7 +27,15 @@ class LoadProcess:
     ) -> None:
         self.nodes = nodes
         self._audit = world.namespaces.directory / "acknowledged"
-        command = (sys.executable, "-m", __name__, str(nodes), agent.hex(), str(lifetime_s), str(seed))
+        command = (
+            sys.executable,
+            "-m",
+            __name__,
+            str(nodes),
+            agent.hex(),
+            str(lifetime_s),
+            str(seed),
+        )
         self._process = subprocess.Popen(
             world.command(MN, *command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )

@@ -1,4 +1,4 @@
-"""A mobile node on real links: packet socket towards its router, a TUN device with its home address.
+"""A mobile node on real links: a packet socket to its router, a TUN with its home address.
 
 Ref: packet(7); Linux Documentation/networking/tuntap.rst; RFC 6275 §11
 

@@ -9,14 +9,16 @@ made them, as process id and start time. Whose maker is gone is removed; nothing
 from __future__ import annotations
 
 import ctypes
-import json
 import os
 import shutil
 import signal
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from harp.cli.common import Failure
 
@@ -81,8 +83,8 @@ class Namespaces:
         """Directory and marker first: what dies half-way is found too."""
         self.directory.mkdir(parents=True)
         names = [self.name(node) for node in self._nodes]
-        marker = {"pid": os.getpid(), "start": start_time(os.getpid()), "namespaces": names}
-        (self.directory / MARKER).write_text(json.dumps(marker), "utf-8")
+        marker = _Marker(os.getpid(), start_time(os.getpid()), names)
+        (self.directory / MARKER).write_bytes(msgspec.json.encode(marker))
         for name in names:
             ip("netns", "add", name)
 
@@ -96,27 +98,32 @@ def remove_leftovers(root: Path = LABS) -> list[str]:
     gone = []
     for directory in sorted(root.glob("*")) if root.is_dir() else ():
         marker = _marker(directory)
-        alive = marker is not None and start_time(marker["pid"]) == marker["start"]
-        if not alive and marker is not None:
+        if marker is not None and start_time(marker.pid) != marker.start:
             _remove(directory)
             gone.append(directory.name)
     return gone
 
 
-def _marker(directory: Path) -> dict[str, object] | None:
+@dataclass(frozen=True, slots=True)
+class _Marker:
+    """Who made a laboratory, and what."""
+
+    pid: int
+    start: int | None
+    namespaces: list[str]
+
+
+def _marker(directory: Path) -> _Marker | None:
     """None: not a laboratory, or one whose marker is still being written: left alone."""
     try:
-        marker = json.loads((directory / MARKER).read_text("utf-8"))
-    except (OSError, ValueError):
+        return msgspec.json.decode((directory / MARKER).read_bytes(), type=_Marker)
+    except (OSError, msgspec.DecodeError):
         return None
-    return marker if isinstance(marker, dict) and {"pid", "start", "namespaces"} <= set(marker) else None
 
 
 def _remove(directory: Path) -> None:
-    marker = _marker(directory) or {}
-    names = marker.get("namespaces", [])
-    assert isinstance(names, list)
-    for name in names:
+    marker = _marker(directory)
+    for name in marker.namespaces if marker else ():
         _end_processes(name)
         if (NAMESPACES / name).exists():
             ip("netns", "del", name)

@@ -27,9 +27,7 @@ def ipv6(
     source: bytes, destination: bytes, header: int, payload: bytes, hop_limit: int = HOP_LIMIT
 ) -> bytes:
     """An IPv6 packet; `header` says what the payload begins with."""
-    return (
-        _FIXED.pack(6 << 28, len(payload), header, hop_limit, source, destination) + payload
-    )
+    return _FIXED.pack(6 << 28, len(payload), header, hop_limit, source, destination) + payload
 
 
 def home_address_header(home_address: bytes, following: int = MOBILITY) -> bytes:

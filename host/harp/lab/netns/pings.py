@@ -48,7 +48,8 @@ class Pinger(Station):
     """Pings one address at `rate` a second."""
 
     def __init__(self, world: World, node: str, target: IPv6Address, rate: int = 1000) -> None:
-        super().__init__(f"pings to {target}")
+        self.name = f"pings to {target}"
+        super().__init__(self.name)
         self._target = (str(target), 0, 0, 0)
         self._gap_ns = NS_PER_S // rate
         self._identifier = int.from_bytes(target.packed[-2:]) ^ rate

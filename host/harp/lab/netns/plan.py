@@ -38,6 +38,8 @@ MOBILE_NODES_AT = 1 << 48
 """Home address of mobile node 0, as an offset into the home prefix."""
 PLACES_AT = 1 << 32
 """Care-of addresses of one place and the next lie so far apart."""
+_FIRST_HOME = int(HOME_PREFIX[MOBILE_NODES_AT])
+_FIRST_CARE_OF = int(CARE_OF_POOL[PLACES_AT])
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +79,9 @@ def mac_octets(port: Port) -> bytes:
 
 def home_address(number: int) -> bytes:
     """Home address of mobile node `number`, 16 octets."""
-    return HOME_PREFIX[MOBILE_NODES_AT + number].packed
+    return (_FIRST_HOME + number).to_bytes(16, "big")
 
 
 def care_of_address(number: int, place: int = 0) -> bytes:
     """Care-of address of mobile node `number` at its n-th place, 16 octets."""
-    return CARE_OF_POOL[PLACES_AT * (place + 1) + number].packed
+    return (_FIRST_CARE_OF + PLACES_AT * place + number).to_bytes(16, "big")

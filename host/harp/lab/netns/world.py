@@ -83,7 +83,9 @@ class World:
 
     def run(self, node: str, *command: str) -> subprocess.CompletedProcess[str]:
         """A command in a node, its output captured."""
-        return subprocess.run(self.command(node, *command), capture_output=True, text=True, check=False)
+        return subprocess.run(
+            self.command(node, *command), capture_output=True, text=True, check=False
+        )
 
     def command(self, node: str, *command: str) -> tuple[str, ...]:
         """What runs a command in a node; it dies with the laboratory (prctl(2) PDEATHSIG)."""
@@ -98,8 +100,11 @@ class World:
 
     def _build(self) -> None:
         self.namespaces.make()
-        self.batch(SWITCH, f"link add {BRIDGE} type bridge mcast_snooping 0 stp_state 0 forward_delay 0",
-                    f"link set {BRIDGE} up")
+        self.batch(
+            SWITCH,
+            f"link add {BRIDGE} type bridge mcast_snooping 0 stp_state 0 forward_delay 0",
+            f"link set {BRIDGE} up",
+        )
         for member, port in plan.HOME_PORTS.items():
             self._to_switch(member, port)
         self._to_switch(CORE, plan.CORE_HOME)
@@ -112,7 +117,10 @@ class World:
 
     def _to_switch(self, node: str, port: plan.Port) -> None:
         there, name = port_name(node), self.inside(SWITCH)
-        self.batch(node, f"link add {port.name} address {port.mac} type veth peer name {there} netns {name}")
+        self.batch(
+            node,
+            f"link add {port.name} address {port.mac} type veth peer name {there} netns {name}",
+        )
         self.batch(SWITCH, f"link set {there} master {BRIDGE}", f"link set {there} up")
         self._up(node, port, plan.HOME_PREFIX.prefixlen)
 

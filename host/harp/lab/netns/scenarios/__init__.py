@@ -1,0 +1,40 @@
+"""The scenarios by name, each with what it shows."""
+
+from __future__ import annotations
+
+from harp.lab.netns.run import Scenario
+from harp.lab.netns.scenarios.bindings import (
+    full_sync,
+    random_kills,
+    takeover_size,
+    update_rate,
+)
+from harp.lab.netns.scenarios.faults import graceful_stop, kill_active, pause_active
+from harp.lab.netns.scenarios.links import link_flap, partition_heal
+from harp.lab.netns.scenarios.odd import flood, mixed_versions, psk_rollout
+from harp.lab.netns.scenarios.planned import hard_switch, planned_switch
+from harp.lab.netns.scenarios.start import cold_start, restart_all
+
+SCENARIOS: dict[str, Scenario] = {
+    "cold-start": cold_start,
+    "kill-active": kill_active,
+    "graceful-stop": graceful_stop,
+    "planned-switch": planned_switch,
+    "partition-heal": partition_heal,
+    "link-flap": link_flap,
+    "pause-active": pause_active,
+    "restart-all": restart_all,
+    "hard-switch": hard_switch,
+    "flood": flood,
+    "full-sync": full_sync,
+    "psk-rollout": psk_rollout,
+    "mixed-versions": mixed_versions,
+    "random-kills": random_kills,
+    "takeover-size": takeover_size,
+    "update-rate": update_rate,
+}
+
+
+def about(name: str) -> str:
+    """First line of what a scenario says about itself."""
+    return (SCENARIOS[name].__doc__ or "").strip().splitlines()[0]
