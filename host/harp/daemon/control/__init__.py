@@ -1,0 +1,1 @@
+"""The control socket of harpd: what `harpctl` asks, and who answers."""
