@@ -19,8 +19,13 @@ from harp.wire.bulk import BulkCodec
 from harp.wire.codec import Codec
 from harp.wire.messages import Authentication, Harp, ReplayProtection, RestartCounter
 
-RESERVE_US = US_PER_S
+RESERVE_US = 2 * US_PER_S
 """The journal promises timestamps this far ahead, so that none comes twice after a restart."""
+RENEW_US = US_PER_S
+"""A promise is renewed when less of it is left: the record is on disk long before it is needed."""
+GUARD_TIMESTAMPS = 1 << 12
+"""Timestamps (1 µs of them) behind each that is sent which are left to the guard process: its
+goodbyes are signed with the last one sent + 1, + 2, ..., whatever the clock says (harp.md §7)."""
 _WIRE = (1 << 64) - 1
 """The part of a timestamp that travels."""
 AFTER_ANSWER = frozenset(
@@ -114,9 +119,9 @@ class Protector:
         mh = self._bulk.begin(message, block)
         effects: list[Effect] = []
         if self._signing and self.covers(message.type, destination[0] == 0xFF):
-            self._last_sent = max(self._last_sent + 1, self._clock(now))
-            if self._last_sent > self._reserved:
-                self._reserved = self._last_sent + (RESERVE_US << 32) // US_PER_S
+            self._last_sent = max(self._last_sent + GUARD_TIMESTAMPS, self._clock(now))
+            if self._last_sent + _units(RENEW_US) > self._reserved:
+                self._reserved = self._last_sent + _units(RESERVE_US)
                 kept = TimestampKept(self._config.identity, self._reserved & _WIRE)
                 effects.append(WriteJournal(self._config.group, self._journal.encode(kept)))
             key = self._signing
@@ -207,6 +212,11 @@ def _timestamp_of(message: Harp) -> int | None:
         if isinstance(option, ReplayProtection):
             return option.timestamp
     return None
+
+
+def _units(us: int) -> int:
+    """A time span as NTP timestamps count it."""
+    return (us << 32) // US_PER_S
 
 
 def _order(timestamp: int) -> int:

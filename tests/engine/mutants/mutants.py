@@ -326,4 +326,28 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     # Home agent (harp.md §10)
     # Protection (harp.md §7)
+    Mutant(
+        "timestamp_goes_back_with_the_clock",
+        "protection",
+        "self._last_sent = max(self._last_sent + GUARD_TIMESTAMPS, self._clock(now))",
+        "self._last_sent = self._clock(now)",
+        "signed_clock_back",
+        "timestamps_rise",
+    ),
+    Mutant(
+        "timestamps_of_before_the_restart_forgotten",
+        "protection",
+        "self._last_sent = self._reserved = max(self._last_sent, _order(timestamp))",
+        "del timestamp",
+        "signed_restart",
+        "timestamps_rise",
+    ),
+    Mutant(
+        "nothing_left_to_the_guard",
+        "protection",
+        "max(self._last_sent + GUARD_TIMESTAMPS, self._clock(now))",
+        "max(self._last_sent + 1, self._clock(now))",
+        "signed_restart",
+        "timestamps_rise",
+    ),
 )

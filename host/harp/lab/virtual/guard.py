@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from harp.lab.virtual.network import Packet
+from harp.lab.virtual.observed import timestamp_of
 from harp.tables.constants import GOODBYE_HELLOS
 from harp.tables.harp_types import HarpFlag, HarpType
-from harp.wire.auth import ntp_from_unix_us
 from harp.wire.codec import DEFAULT_CODEC
 from harp.wire.messages import Detection, Harp
 from harp.wire.sequence import next_harp_sequence
@@ -33,12 +33,14 @@ class Guard:
         self._node = node
         self._mh_type = node.config.code_points.mh_type_harp
         self._hellos: dict[tuple[str, bytes], SendPacket] = {}
+        self._timestamp = 0
         self._watch = 0
         self._fired = False
 
     def saw(self, effect: SendPacket) -> None:
         """The daemon keeps its guard informed, in shared memory."""
         payload = effect.payload
+        self._timestamp = timestamp_of(payload) or self._timestamp
         if payload[2] == self._mh_type and payload[_TYPE] == HarpType.HELLO:
             self._hellos[effect.link, effect.destination] = effect
 
@@ -70,15 +72,14 @@ class Guard:
             return
         self._fired = True
         self._node.withdraw()
-        packets = [self._goodbye(effect) for effect in self._hellos.values()]
         for repeat in range(GOODBYE_HELLOS):
             when = self._node.network.now + repeat * GOODBYE_GAP_US
-            self._node.network.at(when, self._say, packets, watch)
+            self._node.network.at(when, self._say, watch)
 
-    def _say(self, packets: list[Packet], watch: int) -> None:
+    def _say(self, watch: int) -> None:
         if watch == self._watch:
-            for packet in packets:
-                self._node.network.send(self._node.name, packet)
+            for effect in self._hellos.values():
+                self._node.speak(self._goodbye(effect))
 
     def _goodbye(self, effect: SendPacket) -> Packet:
         """HA Lifetime 0, without A, where the daemon sent this HELLO (harp.md §4)."""
@@ -103,5 +104,6 @@ class Guard:
         key = self._node.config.protection.signing_key
         if key is None:
             return DEFAULT_CODEC.build(source, destination, goodbye)
-        timestamp = ntp_from_unix_us(self._node.unix_us)
+        self._timestamp += 1  # among those that the daemon leaves to its guard (harp.md §7)
+        timestamp = self._timestamp
         return DEFAULT_CODEC.build_signed(source, destination, goodbye, key.spi, key.key, timestamp)

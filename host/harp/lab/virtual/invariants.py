@@ -417,6 +417,8 @@ class Invariants(Watcher):
         member = self.facts.members[node.name]
         member.fresh(self._network.now)
         self._unprotected[node.name] = 0
+        if not node.remembers:
+            self.rates.forget(node.name)
         self.facts.disturbed = self._network.now
         self._say(f"{node.name} starts")
 
@@ -453,6 +455,12 @@ class Invariants(Watcher):
                 del member.updates[effect.destination]
             if payload[6] < REFUSED:
                 self._answers.append((effect.destination, sequence, 4 * _u16(payload, 10)))
+
+    def spoken(self, node: Node, payload: bytes) -> None:
+        """See `Watcher`."""
+        wrong = self.rates.signs(node.name, payload)
+        if wrong:
+            self._fail(*wrong)
 
     def did(self, node: Node, effects: list[fx.Effect]) -> None:
         """See `Watcher`."""

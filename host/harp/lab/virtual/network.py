@@ -42,6 +42,8 @@ class Packet(NamedTuple):
     """Where the link takes it if a type 2 routing header leads on to `destination` (§6.4)."""
     forged: bool = False
     """Made or damaged by a fault: a receiver may well find it malformed."""
+    again: bool = False
+    """A packet of before, as it was; it is new to whom the first one never reached."""
 
 
 class Station(Protocol):

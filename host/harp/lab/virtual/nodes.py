@@ -65,7 +65,10 @@ class Watcher:
         """The engine was called, returned these, and they are carried out."""
 
     def sends(self, node: Node, effect: fx.SendPacket) -> None:
-        """A packet is about to leave."""
+        """A packet of the engine is about to leave."""
+
+    def spoken(self, node: Node, payload: bytes) -> None:
+        """A packet of the guard is about to leave."""
 
 
 class Clocks:
@@ -118,6 +121,8 @@ class Node:
         """Engines started so far: names this one's lifetime."""
         self.began_us = 0
         """When the engine started, simulated µs."""
+        self.remembers = True
+        """The engine started with its journal."""
         self.overflowed = 0
         """Packets lost because the socket's queue was full."""
         self._engine: Runs | None = None
@@ -171,6 +176,7 @@ class Node:
         """Boots the daemon, with the journal that reached the disk or without any."""
         if self._engine is not None:
             return
+        self.remembers = memory
         if not memory:
             self._journal.clear()
         self.boots += 1
@@ -286,10 +292,10 @@ class Node:
         """The machine owns the virtual address no more."""
         self._home.link.disown(self._home, self.config.virtual_address)
 
-    @property
-    def unix_us(self) -> int:
-        """The machine's wall clock."""
-        return self._local + self.clocks.offset_us
+    def speak(self, packet: Packet) -> None:
+        """The guard says something of its own."""
+        self._watcher.spoken(self, packet.payload)
+        self.network.send(self.name, packet)
 
     @property
     def _local(self) -> int:

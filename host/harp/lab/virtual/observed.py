@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from harp.engine.effects import Role
 from harp.lab.virtual.network import MULTICAST, Network
+from harp.tables.codepoints import DEFAULT_CODE_POINTS
 from harp.tables.harp_types import HarpFlag, HarpType
 from harp.tables.mh import MhType
+from harp.tables.options import AUTHENTICATION, HA_HA_AUTH_LENGTH, REPLAY_PROTECTION
 from harp.wire.sequence import newer16
 
 if TYPE_CHECKING:
@@ -28,6 +30,19 @@ NEVER = -(10**12)
 US_PER_S = 1_000_000
 TYPE_OCTET = 6
 """Octet of a HARP message that holds its Type (harp.md §2.1)."""
+
+
+_HA_HA = bytes((AUTHENTICATION.type_under(DEFAULT_CODE_POINTS), HA_HA_AUTH_LENGTH))
+_STAMP = bytes((REPLAY_PROTECTION.type_under(DEFAULT_CODE_POINTS), *REPLAY_PROTECTION.lengths))
+"""How the two options of a signed message begin. harp.md §2 (Padding) leaves one place for each:
+the HA-HA option's 23 octets end the message, Replay Protection begins 15 octets before it."""
+
+
+def timestamp_of(payload: bytes) -> int:
+    """NTP timestamp of a signed HARP message; 0: it is not signed."""
+    if payload[-23:-21] != _HA_HA or payload[-38:-36] != _STAMP:
+        return 0
+    return int.from_bytes(payload[-36:-28])
 
 
 class Head(NamedTuple):
@@ -70,6 +85,8 @@ class Member:
     """Last HELLO by sender's name; goodbyes take it back."""
     heard_since: dict[str, int] = field(default_factory=dict)
     """Since when without a gap."""
+    last_hello: dict[tuple[str, str, bool], int] = field(default_factory=dict)
+    """Last Sequence # heard by sender's name, link and multicast."""
     acks_heard: dict[bytes, int] = field(default_factory=dict)
     """Last SS-ACK by source address."""
     commands: dict[int, int] = field(default_factory=dict)
@@ -94,6 +111,7 @@ class Member:
         for facts in (self.heard_at, self.heard_since, self.acks_heard, self.commands):
             facts.clear()
         self.updates.clear()
+        self.last_hello.clear()
 
     @property
     def active(self) -> bool:
@@ -164,6 +182,8 @@ class Observed:
     def __init__(self, settings: Settings, network: Network) -> None:
         self.settings, self.network = settings, network
         self.bounds = Bounds(settings)
+        self.signed = settings["security"] == "psk"
+        """Whether members sign."""
         self.mh_type = settings.group(0).code_points.mh_type_harp
         self.members: dict[str, Member] = {}
         self.nodes: dict[str, Node] = {}
@@ -212,8 +232,12 @@ class Observed:
         head = Head.of(packet.payload)
         if head.flags & HarpFlag.A and head.lifetime_s:
             member.active_heard = now
+        cast = (sender, packet.link, packet.destination[0] == MULTICAST)
         if packet.forged:
-            return
+            last = member.last_hello.get(cast)
+            if not packet.again or (last is not None and not newer16(head.sequence, last)):
+                return
+        member.last_hello[cast] = head.sequence
         if head.lifetime_s == 0:
             member.heard_at[sender] = NEVER
             return

@@ -1,6 +1,7 @@
-"""Nothing is sent faster, or longer, than the rate rules allow.
+"""Nothing is sent faster, or longer, than the rate rules allow, and nothing with an old timestamp.
 
-Ref: harp.md §4 (HELLOs), §6 (log), §8 (repetition); RFC 5142 §8 (Home Agent Switch)
+Ref: harp.md §4 (HELLOs), §6 (log), §7 (timestamps), §8 (repetition); RFC 5142 §8 (Home Agent
+     Switch)
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from harp.lab.virtual.observed import (
     Member,
     Observed,
     is_multicast,
+    timestamp_of,
 )
 from harp.lab.virtual.scenario import seconds
 from harp.tables.constants import MAX_UPDATE_RATE_PER_S
@@ -47,6 +49,22 @@ class Rates:
         self._recent: dict[Hashable, deque[int]] = defaultdict(deque)
         self._repeats: dict[Hashable, list[int]] = {}
         self._last: dict[Hashable, int] = {}
+        self._timestamps: dict[str, int] = {}
+
+    def forget(self, name: str) -> None:
+        """A member lost its disk: what timestamps it used it cannot know."""
+        self._timestamps.pop(name, None)
+
+    def signs(self, name: str, payload: bytes) -> Wrong:
+        """Timestamps of a sender never repeat or go back, over restarts too (harp.md §7)."""
+        timestamp = timestamp_of(payload)
+        if not timestamp:
+            return None
+        last = self._timestamps.get(name, 0)
+        self._timestamps[name] = timestamp
+        if timestamp <= last:
+            return "timestamps_rise", f"{name} signs with {timestamp:#x} after {last:#x}"
+        return None
 
     def sends(self, member: Member, effect: fx.SendPacket) -> Wrong:
         """A packet leaves."""
@@ -57,6 +75,8 @@ class Rates:
             return self._home_agent_switch(member, effect)
         if not self._facts.is_harp(payload):
             return None
+        if self._facts.signed and (wrong := self.signs(member.node.name, payload)):
+            return wrong
         if payload[TYPE_OCTET] == HarpType.HELLO:
             return self._hello(member, effect)
         head = Head.of(payload)

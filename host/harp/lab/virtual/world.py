@@ -60,7 +60,7 @@ class Stranger:
 
     def arrive(self, packet: Packet) -> None:
         """Remembers it."""
-        self._keep.append(packet._replace(forged=True))
+        self._keep.append(packet._replace(forged=True, again=True))
 
 
 class World:
