@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from harp.daemon.parts import DataPlaneStatus, Deliver, GuardStatus, OffloadStatus
+from harp.daemon.parts import Deliver, GuardStatus, OffloadStatus
 from harp.engine.effects import (
-    AnnounceNeighbor,
     HelloTemplate,
-    PrepareRoute,
-    PrepareRoutes,
-    RemoveRoute,
     SendPacket,
     SetServing,
-    StartDad,
     WatchPeer,
     WriteJournal,
 )
@@ -83,54 +78,3 @@ class NoOffload:
     def status(self) -> OffloadStatus:
         """None."""
         return OffloadStatus("none", attached=False)
-
-
-class NoPlane:
-    """No addresses, no routes: what an existing home agent does is its own affair."""
-
-    name = "external"
-    deadline: int | None = None
-
-    def open(self) -> None:
-        """Nothing to make."""
-
-    def prepare(self, route: PrepareRoute) -> None:
-        """Nothing."""
-
-    def prepare_many(self, routes: PrepareRoutes) -> None:
-        """Nothing."""
-
-    def remove(self, route: RemoveRoute) -> None:
-        """Nothing."""
-
-    def serve(self, serving: SetServing) -> None:
-        """Nothing."""
-
-    def renew(self, now_us: int) -> None:
-        """Nothing."""
-
-    def close(self) -> None:
-        """Nothing."""
-
-    def status(self) -> DataPlaneStatus:
-        """None."""
-        return DataPlaneStatus(self.name)
-
-
-class NoAnnouncer:
-    """Nobody is told of addresses."""
-
-    def open(self) -> None:
-        """Nothing to make."""
-
-    def announce(self, neighbor: AnnounceNeighbor) -> None:
-        """Nothing."""
-
-    def serving(self, serving: SetServing) -> None:
-        """Nothing."""
-
-    def start_dad(self, dad: StartDad) -> None:
-        """Nothing."""
-
-    def close(self) -> None:
-        """Nothing."""

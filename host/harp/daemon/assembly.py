@@ -2,31 +2,81 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
-from harp.daemon.absent import NoAnnouncer, NoGuard, NoJournal, NoOffload, NoPlane
+from harp.daemon.absent import NoGuard, NoJournal, NoOffload
 from harp.daemon.config.model import DaemonConfig
+from harp.daemon.dataplane.choose import make
 from harp.daemon.endpoints import Endpoints
 from harp.daemon.journal.writer import JournalWriter
+from harp.daemon.links import Links
 from harp.daemon.log import LogObserver, tell
-from harp.daemon.parts import Journal, Parts
+from harp.daemon.neighbors.announcer import Announcer
+from harp.daemon.on_role import OnRole
+from harp.daemon.parts import DataPlane, Guard, Journal, Offload, Parts, Source
 from harp.daemon.runtime import Runtime
+from harp.engine.effects import PrepareRoute
+from harp.engine.engine import Engine
+from harp.engine.routes import prepare_route
 
-Assemble = Callable[[DaemonConfig, Runtime, Endpoints], Parts]
+
+@dataclass(frozen=True, slots=True)
+class Assembly:
+    """All parts of a daemon, none of them open."""
+
+    parts: Parts
+    """What the engine's effects go to."""
+    others: Sequence[Source]
+    """Sources beside those of the endpoints."""
+    on_role: OnRole
+    """Ends last: it tells of the end."""
 
 
-def assemble(config: DaemonConfig, runtime: Runtime, endpoints: Endpoints) -> Parts:
-    """All parts, none of them opened."""
-    journal: Journal = NoJournal(runtime.deliver)
+def assemble(
+    config: DaemonConfig, runtime: Runtime, endpoints: Endpoints, links: Links
+) -> Assembly:
+    """The parts that the configuration asks for. `Failure`: the kernel lacks what one needs."""
+    engine, deliver = runtime.engine, runtime.deliver
+    journal: Journal = NoJournal(deliver)
     if config.journal:
-        journal = JournalWriter(config.state_dir, runtime.deliver, tell)
-    return Parts(
+        journal = JournalWriter(config.state_dir, deliver, tell)
+    plane: DataPlane = make(config, lambda: routes(engine))
+    announcer = Announcer(config, lambda group, home: flags_of(engine, group, home), deliver)
+    links.on_found.append(lambda link: announcer.link_found(link.name))
+    links.on_found.append(lambda _: plane.link_changed())
+    guard: Guard = NoGuard()
+    offload: Offload = NoOffload()
+    on_role = OnRole(config)
+    parts = Parts(
         listener=endpoints,
         sender=endpoints.sender,
-        data_plane=NoPlane(),
-        announcer=NoAnnouncer(),
+        data_plane=plane,
+        announcer=announcer,
         journal=journal,
-        guard=NoGuard(),
-        offload=NoOffload(),
-        observers=(LogObserver(config.engine),),
+        guard=guard,
+        offload=offload,
+        observers=(LogObserver(config.engine), on_role),
     )
+    return Assembly(parts, (announcer,), on_role)
+
+
+def routes(engine: Engine) -> Iterator[PrepareRoute]:
+    """The route of every binding: for a data plane that knows none of them."""
+    for number, group in engine.groups.items():
+        for _, entry in group.store.entries():
+            yield prepare_route(number, entry)
+
+
+def flags_of(engine: Engine, group: int, home: bytes) -> int | None:
+    """Flags of a home address's binding; None: there is none."""
+    store = engine.groups[group].store
+    for bid in store.bids(home):
+        entry = store.get(home, bid)
+        if entry is not None:
+            return entry.flags
+    return None
+
+
+Assemble = Callable[[DaemonConfig, Runtime, Endpoints, Links], Assembly]
+"""Tests bring their own."""

@@ -9,10 +9,12 @@ import logging
 import os
 import queue
 import sys
+import threading
 from ipaddress import IPv6Address
-from logging.handlers import QueueHandler, QueueListener
+from logging.handlers import QueueHandler
 
 from harp.daemon.parts import PeerEffect
+from harp.daemon.privileges import as_the_loop
 from harp.engine.config import EngineConfig
 from harp.engine.effects import CommandAnswered, Dropped, Level, Log, StateChanged
 from harp.engine.events import PeerChanged, PeerDown, PeerLeft, PeerLinkChanged, PeerUp
@@ -33,20 +35,32 @@ class LogWriter:
     """Writes what is logged in a thread of its own: a terminal that stands still stops no loop."""
 
     def __init__(self, level: int) -> None:
-        lines: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
+        self._lines: queue.SimpleQueue[logging.LogRecord | None] = queue.SimpleQueue()
         self._target = logging.StreamHandler(sys.stderr)
         self._target.setFormatter(_formatter())
-        self._handler = QueueHandler(lines)
-        self._listener = QueueListener(lines, self._target)
+        self._handler = QueueHandler(self._lines)
+        self._thread = threading.Thread(target=self._write, name="harpd-log", daemon=True)
         LOGGER.addHandler(self._handler)
         LOGGER.propagate = False
         LOGGER.setLevel(level)
-        self._listener.start()
+
+    def start(self) -> None:
+        """Once the process is scheduled as it shall be."""
+        self._thread.start()
 
     def close(self) -> None:
         """Everything logged is written when this returns."""
-        self._listener.stop()
+        self._lines.put(None)
+        if self._thread.is_alive():
+            self._thread.join()
+        else:
+            self._write()
         LOGGER.removeHandler(self._handler)
+
+    def _write(self) -> None:
+        as_the_loop()
+        while (line := self._lines.get()) is not None:
+            self._target.handle(line)
 
 
 def _formatter() -> logging.Formatter:

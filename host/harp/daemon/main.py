@@ -14,10 +14,12 @@ from pathlib import Path
 
 from harp.cli.common import Failure
 from harp.daemon import privileges
-from harp.daemon.assembly import assemble
+from harp.daemon.assembly import assemble, routes
 from harp.daemon.clock import SystemClock
 from harp.daemon.config.model import DaemonConfig, LogLevel
 from harp.daemon.endpoints import Endpoints, own_addresses
+from harp.daemon.filter.nft import NftFilter
+from harp.daemon.filter.ruleset import Filter, Rates
 from harp.daemon.links import Links
 from harp.daemon.log import LOGGER, LogWriter, tell
 from harp.daemon.notify import Notifier
@@ -46,6 +48,9 @@ def run(config: DaemonConfig, path: Path) -> None:
     with privileges.single_instance(config.run_dir):
         log = LogWriter(_LEVELS[config.log_level])
         try:
+            for line in privileges.apply(config.scheduling):
+                LOGGER.warning("%s", line)
+            log.start()
             asyncio.run(Daemon(config, path).run())
         finally:
             log.close()
@@ -65,8 +70,6 @@ class Daemon:
         """Opens everything, waits, closes everything."""
         config, clock = self._config, self._clock
         _demand_policies(config)
-        for line in privileges.apply(config.scheduling):
-            LOGGER.warning("%s", line)
         engine = Engine(config.engine, random.SystemRandom(), clock.offset_us())
         runtime = Runtime(engine, clock)
         async with AsyncExitStack() as stack:
@@ -76,14 +79,17 @@ class Daemon:
             await _addresses_ready(links)
             endpoints = Endpoints(config, runtime, links, tell)
             stack.callback(endpoints.close)
-            parts = assemble(config, runtime, endpoints)
+            self._open_filter(endpoints, stack)
+            assembly = assemble(config, runtime, endpoints, links)
+            parts = assembly.parts
+            stack.push_async_callback(assembly.on_role.close)
             await self._open(parts, stack)
-            for group in engine.groups:
-                engine.restore(group, parts.journal.restore(group))
+            self._restore(engine, parts)
             self._on_signals()
             privileges.settle_memory()
             links.settle()
-            runtime.start(parts, endpoints.members, endpoints.others)
+            others = (*endpoints.others, *assembly.others)
+            runtime.start(parts, endpoints.members, others)
             stack.callback(runtime.stop)
             links.tell_down()
             self._watch_clock(runtime, stack)
@@ -106,6 +112,34 @@ class Daemon:
         stack.callback(parts.announcer.close)
         await parts.offload.open()
         stack.push_async_callback(parts.offload.close)
+
+    def _open_filter(self, endpoints: Endpoints, stack: AsyncExitStack) -> None:
+        """Before anything is heard. What the kernel would answer wrongly must not reach it."""
+        settings = self._config.filter
+        board = self._config.offload
+        judged_there = board.filter and board.device not in ("none", "software")
+        judge = settings.enabled and not judged_there
+        if not judge and endpoints.mip6:
+            return
+        rates = Rates(
+            settings.malformed_rate,
+            settings.unknown_type_rate,
+            settings.stranger_rate,
+            settings.peer_rate,
+            settings.mobile_rate,
+        )
+        rules = NftFilter(
+            Filter.of(self._config.engine, rates=rates, judge=judge, originals=not endpoints.mip6)
+        )
+        rules.open()
+        stack.callback(rules.close)
+
+    def _restore(self, engine: Engine, parts: Parts) -> None:
+        """What was known before; the data plane of a restarted harpd knows none of it."""
+        for group in engine.groups:
+            engine.restore(group, parts.journal.restore(group))
+        for route in routes(engine):
+            parts.data_plane.prepare(route)
 
     def _on_signals(self) -> None:
         loop = asyncio.get_running_loop()

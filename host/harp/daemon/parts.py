@@ -122,6 +122,9 @@ class DataPlane(Protocol):
     def renew(self, now_us: int) -> None:
         """Renews the lifetime of addresses; sends what is queued."""
 
+    def link_changed(self) -> None:
+        """An interface appeared, or appeared again: its number is another."""
+
     def close(self) -> None:
         """Undoes all that it did. Nothing is called after it."""
 

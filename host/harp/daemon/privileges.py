@@ -5,6 +5,7 @@ Ref: sched(7), mlockall(2), flock(2)
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import fcntl
 import gc
@@ -27,7 +28,8 @@ _libc = ctypes.CDLL(None, use_errno=True)
 def apply(scheduling: Scheduling) -> list[str]:
     """As configured; what was not permitted, one line each.
 
-    The threads and processes started later are ordinary ones: those that want more ask for it."""
+    Threads and processes started later are ordinary ones: those that want more ask for it
+    (`as_the_loop`)."""
     refused: list[str] = []
     sys.setswitchinterval(_SWITCH_S)
     if scheduling.policy is Policy.FIFO:
@@ -46,6 +48,18 @@ def apply(scheduling: Scheduling) -> list[str]:
             " takeovers may wait for a disk"
         )
     return refused
+
+
+def as_the_loop() -> None:
+    """Called by each thread at its start: scheduled as the loop's thread is.
+
+    A thread of lower priority would be interrupted by other programs while it holds the
+    interpreter, and the loop would wait for both."""
+    policy = os.sched_getscheduler(os.getpid())
+    if policy & ~os.SCHED_RESET_ON_FORK == os.SCHED_FIFO:
+        parameters = os.sched_getparam(os.getpid())
+        with contextlib.suppress(PermissionError):
+            os.sched_setscheduler(0, policy | os.SCHED_RESET_ON_FORK, parameters)
 
 
 def settle_memory() -> None:

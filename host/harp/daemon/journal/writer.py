@@ -16,6 +16,7 @@ from harp.daemon.journal.file import JournalFile
 from harp.daemon.journal.group import RETRY_S, GroupJournal
 from harp.daemon.links import Tell
 from harp.daemon.parts import Deliver
+from harp.daemon.privileges import as_the_loop
 from harp.engine.effects import Level, WriteJournal
 from harp.engine.events import JournalWritten
 from harp.engine.journal import Damage
@@ -97,6 +98,7 @@ class JournalWriter:
     # On the thread
 
     def _run(self) -> None:
+        as_the_loop()
         while True:
             soon = any(journal.compacting for journal in self._groups.values())
             try:
