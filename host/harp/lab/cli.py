@@ -12,6 +12,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from harp.cli.common import run
 from harp.lab.bench import bench
+from harp.lab.demo import demo
+from harp.lab.netns.cli import COMMANDS
 from harp.lab.virtual.faults import FAULTS
 from harp.lab.virtual.generate import generate
 from harp.lab.virtual.scenario import Scenario, seconds
@@ -148,6 +150,9 @@ def _show(tally: Tally, errors: Console) -> None:
 
 
 harp_lab.add_command(bench)
+harp_lab.add_command(demo)
+for _command in COMMANDS:
+    harp_lab.add_command(_command)
 
 
 def main() -> None:

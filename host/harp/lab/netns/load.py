@@ -9,12 +9,15 @@ what must not be lost. Its Binding Update is put together from a template; only 
 
 from __future__ import annotations
 
+import statistics
 import struct
 import time
 from array import array
 from collections import Counter, deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from random import Random
+from typing import Any
 
 from harp.daemon.sockets.filters import Instruction, attach
 from harp.lab.netns import packets, plan
@@ -51,10 +54,32 @@ _ROUTED = [
 """Only what has a routing header: acknowledgements (RFC 6275 §6.4)."""
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where mobile nodes are and what their addresses are."""
+
+    interface: str
+    router: bytes
+    """Link-layer address of the next hop."""
+    first_home: int
+    """Home address of node 0 as a number; the next ones follow it."""
+    first_care_of: int
+    """Its care-of address."""
+
+
+LABORATORY = Place(
+    plan.VISITED,
+    plan.mac_octets(plan.CORE_VISITED),
+    int.from_bytes(plan.home_address(0), "big"),
+    int.from_bytes(plan.care_of_address(0), "big"),
+)
+
+
 class Template:
     """Binding Updates of numbered mobile nodes to one home agent."""
 
-    def __init__(self, agent: bytes, lifetime_s: int) -> None:
+    def __init__(self, agent: bytes, lifetime_s: int, place: Place = LABORATORY) -> None:
+        self._place = place
         self._head = _HEAD.pack(6 << 28, 24 + UPDATE_OCTETS, NextHeader.DESTINATION_OPTIONS, 64)
         self._middle = agent + packets.home_address_header(bytes(16))[:8]
         self._units = lifetime_s // LIFETIME_UNIT_S
@@ -66,15 +91,15 @@ class Template:
 
     def packet(self, number: int, sequence: int) -> bytes:
         """The whole IPv6 packet."""
-        home = plan.home_address(number)
-        total = (self._sum + int.from_bytes(home, "big") + sequence) % 0xFFFF
+        home = self._place.first_home + number
+        total = (self._sum + home + sequence) % 0xFFFF
         checksum = 0xFFFF - (total or 0xFFFF)
         update = _UPDATE.pack(
             NO_NEXT_HEADER, 1, MhType.BINDING_UPDATE, 0,
             checksum, sequence, _FLAGS, self._units, _PADDING,
         )  # fmt: skip
-        care_of = plan.care_of_address(number)
-        return b"".join((self._head, care_of, self._middle, home, update))
+        care_of = (self._place.first_care_of + number).to_bytes(16, "big")
+        return b"".join((self._head, care_of, self._middle, home.to_bytes(16, "big"), update))
 
 
 class Load(Station):
@@ -84,7 +109,9 @@ class Load(Station):
     Binding Updates a second.
     """
 
-    def __init__(self, nodes: int, agent: bytes, lifetime_s: int, seed: int) -> None:
+    def __init__(
+        self, nodes: int, agent: bytes, lifetime_s: int, seed: int, place: Place = LABORATORY
+    ) -> None:
         super().__init__("load")
         rng = Random(seed)
         self.nodes = nodes
@@ -102,13 +129,14 @@ class Load(Station):
         """Those that the kernel had no room for."""
         self.filled = 0
         """Nodes with an acknowledgement."""
-        self._template = Template(agent, lifetime_s)
+        self._template = Template(agent, lifetime_s, place)
+        self._first_home = place.first_home
         self._at_ns = array("q", bytes(8 * nodes))
         self._rate, self._filling, self._answered = 0, False, 0
         self._queue: deque[int] = deque()
         self._next_ns = 0
-        self._router = (plan.VISITED, ETHERTYPE_IPV6, 0, 0, plan.mac_octets(plan.CORE_VISITED))
-        self._socket = packet_socket(plan.VISITED, 32 << 20)
+        self._router = (place.interface, ETHERTYPE_IPV6, 0, 0, place.router)
+        self._socket = packet_socket(place.interface, 32 << 20)
         attach(self._socket, _ROUTED)
 
     def start(self, rate: int, *, filling: bool) -> None:
@@ -179,7 +207,8 @@ class Load(Station):
     def _answer(self, packet: bytes) -> None:
         if packet[_ANSWER_MH + 2] != MhType.BINDING_ACKNOWLEDGEMENT:
             return
-        number = int.from_bytes(packet[_ANSWER_HOME + 8 : _ANSWER_MH], "big") - plan.MOBILE_NODES_AT
+        home = int.from_bytes(packet[_ANSWER_HOME:_ANSWER_MH], "big")
+        number = home - self._first_home
         if not 0 <= number < self.nodes:
             return
         status = packet[_ANSWER_MH + 6]
@@ -193,3 +222,16 @@ class Load(Station):
                 self.waits_us.append((time.monotonic_ns() - self._at_ns[number]) // 1000)
         elif sequence != self.sent[number]:
             self.sent[number] = sequence  # "out of window": goes on from there (RFC 6275 §11.7.3)
+
+
+def report(load: Load) -> dict[str, Any]:
+    """Counts since the beginning; waits are those since the last report."""
+    waits, load.waits_us = load.waits_us, array("l")
+    return {
+        "updates": load.updates,
+        "unsent": load.unsent,
+        "answers": {str(status): count for status, count in sorted(load.answers.items())},
+        "filled": load.filled,
+        "wait_median_us": statistics.median(waits) if waits else None,
+        "wait_p99_us": sorted(waits)[len(waits) * 99 // 100] if waits else None,
+    }

@@ -6,7 +6,6 @@ Commands come as JSON lines on stdin, answers go out on stdout.
 from __future__ import annotations
 
 import json
-import statistics
 import subprocess
 import sys
 from array import array
@@ -15,7 +14,7 @@ from types import TracebackType
 from typing import Any
 
 from harp.cli.common import Failure
-from harp.lab.netns.load import Load
+from harp.lab.netns.load import Load, report
 from harp.lab.netns.world import MN, World
 
 
@@ -83,18 +82,6 @@ class LoadProcess:
         return answer
 
 
-def _report(load: Load) -> dict[str, Any]:
-    waits, load.waits_us = load.waits_us, array("l")
-    return {
-        "updates": load.updates,
-        "unsent": load.unsent,
-        "answers": {str(status): count for status, count in sorted(load.answers.items())},
-        "filled": load.filled,
-        "wait_median_us": statistics.median(waits) if waits else None,
-        "wait_p99_us": sorted(waits)[len(waits) * 99 // 100] if waits else None,
-    }
-
-
 def main() -> None:
     """The process's end: runs in the mobile nodes' namespace."""
     nodes, agent, lifetime_s, seed = sys.argv[1:]
@@ -107,7 +94,7 @@ def main() -> None:
             elif command["do"] == "audit":
                 Path(command["path"]).write_bytes(load.acknowledged.tobytes())
             else:
-                answer = _report(load)
+                answer = report(load)
             sys.stdout.write(json.dumps(answer) + "\n")
             sys.stdout.flush()
 

@@ -86,10 +86,10 @@ Scenario = Callable[[Run], None]
 
 
 def execute(
-    name: str, scenario: Scenario, options: Options, *, tell: bool = True
+    name: str, scenario: Scenario, options: Options, tell: Callable[[str], None] | None = None
 ) -> dict[str, Any]:
     """Runs a scenario; returns what its last line says."""
-    run = Run(options, Timeline(tell=tell))
+    run = Run(options, Timeline(tell))
     begin = time.monotonic()
     try:
         scenario(run)

@@ -1,4 +1,4 @@
-"""A thread that reads and ticks until it is told to stop: what each station of the laboratory is."""
+"""A thread that reads and ticks until told to stop: what each station of the laboratory is."""
 
 from __future__ import annotations
 

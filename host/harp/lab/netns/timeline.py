@@ -5,8 +5,8 @@ Times are nanoseconds of the wall clock (CLOCK_REALTIME), as the kernel stamps p
 
 from __future__ import annotations
 
-import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 NS_PER_S = 1_000_000_000
@@ -28,7 +28,7 @@ class Entry:
 class Timeline:
     """Entries in order of time; told to people as they come."""
 
-    def __init__(self, *, tell: bool = True) -> None:
+    def __init__(self, tell: Callable[[str], None] | None = None) -> None:
         self.start_ns = time.time_ns()
         self.entries: list[Entry] = []
         self._tell = tell
@@ -37,9 +37,8 @@ class Timeline:
         """Adds an entry, now unless told otherwise; returns its time."""
         entry = Entry(time.time_ns() if at_ns is None else at_ns, who, what, kind)
         self.entries.append(entry)
-        if self._tell:
-            sys.stderr.write(f"{self.text(entry)}\n")
-            sys.stderr.flush()
+        if self._tell is not None:
+            self._tell(self.text(entry))
         return entry.at_ns
 
     def text(self, entry: Entry) -> str:

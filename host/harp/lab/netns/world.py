@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import socket
 import struct
 import subprocess
@@ -18,6 +19,7 @@ import sys
 from collections.abc import Iterable
 from ipaddress import IPv6Address
 from itertools import permutations
+from pathlib import Path
 from types import TracebackType
 
 from harp.cli.common import Failure
@@ -27,6 +29,9 @@ from harp.lab.netns.namespaces import Namespaces, entered, ip, remove_leftovers
 SWITCH, CORE, MN, CN = "switch", "core", "mn", "cn"
 NODES = (SWITCH, CORE, MN, CN, *plan.MEMBERS)
 BRIDGE = "br0"
+PROGRAMS = {"ip": "iproute2", "nft": "nftables", "setpriv": "util-linux", "unshare": "util-linux"}
+"""What is run → Debian package that brings it."""
+SYSCTLS = Path("/proc/sys")
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 0x1
 _QUIET = (
     "net.ipv6.conf.{}.accept_dad=0",  # addresses of a laboratory are unique: usable at once
@@ -44,6 +49,13 @@ table bridge lab {
 """
 
 
+def _require_programs() -> None:
+    """Failure names the packages to install."""
+    missing = [package for program, package in PROGRAMS.items() if shutil.which(program) is None]
+    if missing:
+        raise Failure(f"the laboratory needs more: sudo apt-get install {' '.join(missing)}")
+
+
 def port_name(node: str) -> str:
     """The switch's port that leads to a node."""
     return f"p-{node}"
@@ -58,6 +70,7 @@ class World:
         self._load: list[subprocess.Popen[bytes]] = []
 
     def __enter__(self) -> World:
+        _require_programs()
         remove_leftovers()
         try:
             self._build()
@@ -161,9 +174,11 @@ class World:
         ip("-n", self.inside(node), "-batch", "-", stdin="\n".join(lines) + "\n")
 
     def _sysctl(self, node: str, *settings: str) -> None:
-        done = self.run(node, "sysctl", "-q", "-w", *settings)
-        if done.returncode:
-            raise Failure(f"sysctl in {node}: {done.stderr.strip()}")
+        """Each `name=value`, as sysctl(8) takes them."""
+        with entered(self.inside(node)):
+            for setting in settings:
+                name, _, value = setting.partition("=")
+                SYSCTLS.joinpath(*name.split(".")).write_text(value, "utf-8")
 
     def _nft(self, text: str) -> None:
         done = subprocess.run(

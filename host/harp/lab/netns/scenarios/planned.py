@@ -32,7 +32,7 @@ def planned_switch(run: Run) -> None:
         lab.settle()
         virtual, home = lab.ping(plan.VIRTUAL), home_of()
         walker = lab.walk()
-        _wait_bound(lab, walker.node)
+        wait_bound(lab, walker.node)
         tunnel = lab.ping(home)
         pause(0.5)
         begin_ns = time.time_ns()
@@ -73,7 +73,7 @@ def hard_switch(run: Run) -> None:
         old = lab.settle()
         agents = [plan.HOME_PORTS[name].address for name in plan.MEMBERS]
         walker = lab.walk(*agents)
-        _wait_bound(lab, walker.node)
+        wait_bound(lab, walker.node)
         tunnel = lab.ping(home_of())
         pause(0.5)
         new = plan.MEMBERS[1]
@@ -106,7 +106,8 @@ def _switch(lab: Lab, old: str, new: str) -> int:
     return at_ns
 
 
-def _wait_bound(lab: Lab, node: MobileNode) -> None:
+def wait_bound(lab: Lab, node: MobileNode) -> None:
+    """Until a mobile node is registered."""
     _wait(lambda: node.bound is not None, BOUND_S)
     if node.bound is None:
         raise Failure(f"the mobile node was not registered in {BOUND_S:.0f} s: {lab.shown()}")
