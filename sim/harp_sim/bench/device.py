@@ -126,6 +126,7 @@ class Device:
         for _ in range(4):
             await FallingEdge(dut.clk)
         dut.rst.value = 0
+        await FallingEdge(dut.clk)  # the core sees it a clock later
         await self.run_time(rate, now_us)
         cocotb.start_soon(self._pump())
 

@@ -8,11 +8,25 @@ Ref: docs/gateware.md (ports of the core)
 
 **Handshakes with Python.** Every `*_push` and `*_pop` is a level that Python flips for one push or
 pop, at a falling edge of the clock; `request` likewise.
+
+**Speed.** The simulator works out again at both edges of the clock whatever depends on an input
+without a register between. So reset and what reaches far into the core (`LATCHED`) come through
+registers: that is half of the simulator's code and of its time.
 """
 
 from collections.abc import Callable, Iterable, Iterator
 
-from amaranth import Cat, Elaboratable, Fragment, Module, Signal, Value
+from amaranth import (
+    Cat,
+    ClockDomain,
+    ClockSignal,
+    Elaboratable,
+    Fragment,
+    Module,
+    ResetSignal,
+    Signal,
+    Value,
+)
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -33,6 +47,20 @@ CHUNK_OCTETS = 8 * CHUNK_WORDS
 DEPTH = 128
 """Chunks that a player or a recorder holds."""
 CLOCK_BITS = 48
+LATCHED = frozenset(
+    {
+        "to_host_pause",
+        "to_host_stall",
+        "to_net_pause",
+        "to_net_stall",
+        "request",
+        "request_data",
+        "net_state",
+        "host_state",
+        "mutant",
+    }
+)
+"""Inputs that act a clock later than the others."""
 
 PLAYED = data.StructLayout(
     {
@@ -267,16 +295,22 @@ class Harness(Elaboratable):
             "verdict_valid": 1,
             "host_link": 1,
         }
-        self.inputs = {name: Signal(width, name=name) for name, width in inputs.items()}
+        inputs = {"clk": 1, "rst": 1, **inputs}
+        self.pins = {name: Signal(width, name=name) for name, width in inputs.items()}
+        """Inputs as Python drives them."""
+        latched = {name: Signal.like(self.pins[name]) for name in LATCHED & inputs.keys()}
+        self.inputs = {**self.pins, **latched}
+        """Inputs as the harness takes them."""
         self.outputs = {name: Signal(width, name=name) for name, width in outputs.items()}
 
     @property
     def ports(self) -> Iterable[Signal]:
-        """Every port but clock and reset."""
-        return (*self.inputs.values(), *self.outputs.values())
+        """Every port."""
+        return (*self.pins.values(), *self.outputs.values())
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        self._latches(m)
         # Elaborated now, so that its receive path is there to be watched.
         m.submodules.core = core = Fragment.get(self._core, platform)
         if self._plant:
@@ -296,6 +330,18 @@ class Harness(Elaboratable):
             m.d.comb += Value.cast(self._core.host_state).eq(i["host_state"])
             m.d.comb += o["host_link"].eq(self._core.host_link_enable)
         return m
+
+    def _latches(self, m: Module) -> None:
+        """Clock domains, and the registers of reset and of the inputs that reach far."""
+        m.domains += [ClockDomain("sync"), ClockDomain("pins", reset_less=True)]
+        reset = Signal(init=1)
+        m.d.comb += [
+            ClockSignal("sync").eq(self.pins["clk"]),
+            ClockSignal("pins").eq(self.pins["clk"]),
+            ResetSignal("sync").eq(reset),
+        ]
+        m.d.pins += reset.eq(self.pins["rst"])
+        m.d.pins += [self.inputs[n].eq(self.pins[n]) for n in sorted(LATCHED & self.inputs.keys())]
 
     def _time(self, m: Module) -> None:
         i, o = self.inputs, self.outputs

@@ -3,7 +3,7 @@
 A test begins with a simulator of its own: RAMs keep their content over a reset.
 """
 
-LINE_RATE = ("plain", "valid", "heartbeats", "malformed", "chains", "mixed")
+LINE_RATE = ("plain", "valid", "heartbeats", "malformed", "fault_runs", "chains", "mixed")
 FLOODS = ("nothing", "plain", "malformed")
 
 CASES: tuple[str, ...] = (

@@ -31,12 +31,22 @@ from harp_sim.frames import (
 from harp_sim.model import golden
 from harp_sim.model.config import Config
 
-FRAMES = int(os.environ.get("HARP_LINE_FRAMES", "10000"))
+FRAMES = int(os.environ.get("HARP_LINE_FRAMES", "1000"))
 RATE = 125
 """Clocks a microsecond: the core's 125 MHz, 8 Gb/s of frames."""
 DEADLINE_US = 400
 """Of every peer: 30 times as long as a round of heartbeats takes."""
 DOWN_US = 300
+OF_HARP = frozenset(
+    {
+        Reason.BAD_LENGTH,
+        Reason.UNKNOWN_HARP_TYPE,
+        Reason.BAD_SEQUENCE,
+        Reason.BAD_HOP_LIMIT,
+        Reason.NOT_A_PEER,
+    }
+)
+"""Reasons of which a fault needs a HARP message."""
 
 
 def line_config() -> Config:
@@ -84,10 +94,22 @@ def heartbeats() -> Iterator[Stimulus]:
 
 def malformed() -> Iterator[Stimulus]:
     """Every fault of an MH, one after the other, as short as it can be."""
+    return _stimuli("malformed", cycle(_broken()))
+
+
+def fault_runs() -> Iterator[Stimulus]:
+    """Each fault many times in a row."""
+    broken = _broken()
+    times = -(-FRAMES // len(broken))
+    return _stimuli("malformed", (draft for draft in broken for _ in range(times)))
+
+
+def _broken() -> list[Draft]:
+    """One frame of each fault: the shortest MH there is, a HELLO where HARP is what is wrong."""
     hello = Draft(peer_address(0), OWN, harp(golden.HARP_HELLO, 7, 1), size=64)
-    broken = [plant(hello, fault) for fault in FAULTS if fault.name not in ("oversize", "esp")]
-    short = [replace(draft, size=64) if draft.size > 64 else draft for draft in broken]
-    return _stimuli("malformed", cycle(short))
+    least = replace(hello, payload=mobility(0, bytes(2)))
+    faults = [fault for fault in FAULTS if fault.name not in ("oversize", "esp")]
+    return [plant(hello if fault.reason in OF_HARP else least, fault) for fault in faults]
 
 
 def chains() -> Iterator[Stimulus]:
@@ -112,6 +134,7 @@ KINDS: dict[str, Callable[[], Iterator[Stimulus]]] = {
     "valid": valid,
     "heartbeats": heartbeats,
     "malformed": malformed,
+    "fault_runs": fault_runs,
     "chains": chains,
     "mixed": mixed,
 }
