@@ -63,7 +63,7 @@ class Answers:
         """Everything, at one moment."""
         return {
             "harpd": {
-                "version": metadata.version("harp-offload"),
+                "version": _version(),
                 "pid": os.getpid(),
                 "configuration": str(self._path),
                 "since": self._since,
@@ -130,6 +130,13 @@ class Answers:
         if request.group not in groups:
             raise Refused(Wrong.UNKNOWN_GROUP, f"no group {request.group} here; there are {there}")
         return groups[request.group]
+
+
+def _version() -> str:
+    try:
+        return metadata.version("harp-offload")
+    except metadata.PackageNotFoundError:  # run from the source tree
+        return "unpackaged"
 
 
 def _member(group: Group, text: str) -> bytes:

@@ -71,6 +71,8 @@ class Wrong(StrEnum):
     """Too many connections."""
     TOO_SLOW = "too_slow"
     """A command was not answered by the engine in time."""
+    INTERNAL = "internal"
+    """A mistake in harpd; its log says more."""
 
 
 class Refused(Exception):

@@ -26,9 +26,12 @@ from harp.daemon.control.protocol import (
     parse_request,
     success,
 )
+from harp.daemon.log import LOGGER
 
 MAX_CONNECTIONS = 64
 """More are refused: each is a file descriptor of the daemon."""
+BUSY_PATIENCE_S = 1.0
+"""How long one too many may take to ask."""
 
 
 class Control:
@@ -41,6 +44,11 @@ class Control:
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
         self._inode: tuple[int, int] | None = None
+
+    @property
+    def connections(self) -> int:
+        """How many there are."""
+        return len(self._connections)
 
     async def open(self) -> None:
         """Listens. `Failure`: the socket cannot be made."""
@@ -72,11 +80,14 @@ class Control:
         self._connections.add(task)
         try:
             if len(self._connections) > MAX_CONNECTIONS:
+                # Its request first: what is unread at the end turns our answer into a reset.
+                async with asyncio.timeout(BUSY_PATIENCE_S):
+                    await reader.readline()
                 text = f"{MAX_CONNECTIONS} others are connected"
                 writer.write(failure(Refused(Wrong.BUSY, text)))
                 return
             await self._serve(reader, writer)
-        except (ConnectionError, asyncio.CancelledError):
+        except (ConnectionError, TimeoutError, ValueError, asyncio.CancelledError):
             pass  # the asker has gone, or the daemon goes
         finally:
             self._connections.discard(task)
@@ -93,11 +104,18 @@ class Control:
                 return
             if not line:
                 return
+            request = None
             try:
                 request = parse_request(line)
                 await self._answer(request, reader, writer)
             except Refused as refused:
                 writer.write(failure(refused))
+            except (ConnectionError, asyncio.CancelledError):
+                raise
+            except Exception as error:  # ours: told, and harpd lives on
+                LOGGER.exception("control: %s", request)
+                text = f"a mistake in harpd: {type(error).__name__}; its log says more"
+                writer.write(failure(Refused(Wrong.INTERNAL, text)))
             await writer.drain()
 
     async def _answer(
