@@ -7,6 +7,9 @@ from pathlib import Path
 import click
 
 from harp.cli.common import run
+from harp.daemon import main as daemon
+from harp.daemon.config.check import check as check_file
+from harp.daemon.config.load import load
 
 DEFAULT_FILE = Path("/etc/harp/harpd.toml")
 
@@ -24,21 +27,25 @@ DEFAULT_FILE = Path("/etc/harp/harpd.toml")
     show_default=True,
     help="Configuration file.",
 )
+@click.option("--undo", is_flag=True, help="Withdraw what a dead harpd left behind, and stop.")
 @click.option("--check", is_flag=True, help="Say whether the configuration is right, and stop.")
 @click.option("--json", "as_json", is_flag=True, help="With --check: print a JSON object.")
 @click.version_option(package_name="harp-offload")
 @click.pass_context
-def harpd(context: click.Context, config: Path, check: bool, as_json: bool) -> None:
+def harpd(context: click.Context, config: Path, undo: bool, check: bool, as_json: bool) -> None:
     """Run HARP on a router, in the foreground, until SIGTERM."""
     if as_json and not check:
         raise click.UsageError("--json goes with --check")
+    if check and undo:
+        raise click.UsageError("--check and --undo are two different things")
     if check:
-        from harp.daemon.config.check import check as check_file
-
         context.exit(check_file(config, as_json))
-    from harp.daemon import main as daemon
-    from harp.daemon.config.load import load
+    if undo:
+        from harp.daemon.undo import undo as undo_all
 
+        for line in undo_all(load(config)):
+            click.echo(line)
+        return
     daemon.run(load(config), config)
 
 

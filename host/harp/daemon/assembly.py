@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from harp.daemon.absent import NoGuard, NoJournal, NoOffload
 from harp.daemon.config.model import DaemonConfig
+from harp.daemon.control.events import EventLog
 from harp.daemon.dataplane.choose import make
 from harp.daemon.endpoints import Endpoints
 from harp.daemon.journal.writer import JournalWriter
@@ -31,6 +32,8 @@ class Assembly:
     """Sources beside those of the endpoints."""
     on_role: OnRole
     """Ends last: it tells of the end."""
+    events: EventLog
+    """What `harpctl watch` shows."""
 
 
 def assemble(
@@ -47,7 +50,7 @@ def assemble(
     links.on_found.append(lambda _: plane.link_changed())
     guard: Guard = NoGuard()
     offload: Offload = NoOffload()
-    on_role = OnRole(config)
+    on_role, events = OnRole(config), EventLog(config.engine)
     parts = Parts(
         listener=endpoints,
         sender=endpoints.sender,
@@ -56,9 +59,9 @@ def assemble(
         journal=journal,
         guard=guard,
         offload=offload,
-        observers=(LogObserver(config.engine), on_role),
+        observers=(LogObserver(config.engine), events, on_role),
     )
-    return Assembly(parts, (announcer,), on_role)
+    return Assembly(parts, (announcer,), on_role, events)
 
 
 def routes(engine: Engine) -> Iterator[PrepareRoute]:

@@ -13,6 +13,7 @@ import threading
 from ipaddress import IPv6Address
 from logging.handlers import QueueHandler
 
+from harp.daemon.config.model import LogLevel
 from harp.daemon.parts import PeerEffect
 from harp.daemon.privileges import as_the_loop
 from harp.engine.config import EngineConfig
@@ -22,6 +23,14 @@ from harp.engine.events import PeerChanged, PeerDown, PeerLeft, PeerLinkChanged,
 LOGGER = logging.getLogger("harp")
 _SYSLOG = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3}
 """sd-daemon(3): SD_DEBUG, SD_INFO, SD_WARNING, SD_ERR."""
+
+LEVELS = {
+    LogLevel.DEBUG: Level.DEBUG,
+    LogLevel.INFO: Level.INFO,
+    LogLevel.WARNING: Level.WARNING,
+    LogLevel.ERROR: Level.ERROR,
+}
+"""As the configuration calls them."""
 
 
 class _JournalLine(logging.Formatter):

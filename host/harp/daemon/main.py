@@ -8,45 +8,43 @@ from __future__ import annotations
 import asyncio
 import random
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 from harp.cli.common import Failure
 from harp.daemon import privileges
-from harp.daemon.assembly import assemble, routes
+from harp.daemon.assembly import Assembly, assemble, routes
 from harp.daemon.clock import SystemClock
-from harp.daemon.config.model import DaemonConfig, LogLevel
+from harp.daemon.config.model import DaemonConfig
+from harp.daemon.control.answers import Answers
+from harp.daemon.control.server import Control
+from harp.daemon.detection.inputs import BfdInput, VrrpInput
+from harp.daemon.detection.listen import Listeners
 from harp.daemon.endpoints import Endpoints, own_addresses
 from harp.daemon.filter.nft import NftFilter
-from harp.daemon.filter.ruleset import Filter, Rates
 from harp.daemon.links import Links
-from harp.daemon.log import LOGGER, LogWriter, tell
+from harp.daemon.log import LEVELS, LOGGER, LogWriter, tell
 from harp.daemon.notify import Notifier
 from harp.daemon.parts import Parts
 from harp.daemon.protection.ipsec import unprotected
 from harp.daemon.protection.policies import inbound_policies
+from harp.daemon.reload import Reload
 from harp.daemon.runtime import Runtime
+from harp.daemon.taken import Taken, filter_of
 from harp.daemon.timer import StepWatch
 from harp.engine.config import Security
-from harp.engine.effects import Level
 from harp.engine.engine import Engine
 from harp.engine.events import ClockStepped
 
 DAD_PATIENCE_S = 5.0
 """RFC 4862 §5.1: a second for each probe, one by default."""
-_LEVELS = {
-    LogLevel.DEBUG: Level.DEBUG,
-    LogLevel.INFO: Level.INFO,
-    LogLevel.WARNING: Level.WARNING,
-    LogLevel.ERROR: Level.ERROR,
-}
 
 
 def run(config: DaemonConfig, path: Path) -> None:
     """Runs until SIGTERM or SIGINT. `Failure`: it cannot start."""
     with privileges.single_instance(config.run_dir):
-        log = LogWriter(_LEVELS[config.log_level])
+        log = LogWriter(LEVELS[config.log_level])
         try:
             for line in privileges.apply(config.scheduling):
                 LOGGER.warning("%s", line)
@@ -68,38 +66,55 @@ class Daemon:
 
     async def run(self) -> None:
         """Opens everything, waits, closes everything."""
-        config, clock = self._config, self._clock
-        _demand_policies(config)
-        engine = Engine(config.engine, random.SystemRandom(), clock.offset_us())
-        runtime = Runtime(engine, clock)
+        self._on_signals()
+        _demand_policies(self._config)
         async with AsyncExitStack() as stack:
-            links = Links(own_addresses(config), runtime.deliver, tell)
-            stack.callback(links.close)
-            links.open()
-            await _addresses_ready(links)
-            endpoints = Endpoints(config, runtime, links, tell)
-            stack.callback(endpoints.close)
-            self._open_filter(endpoints, stack)
-            assembly = assemble(config, runtime, endpoints, links)
-            parts = assembly.parts
-            stack.push_async_callback(assembly.on_role.close)
-            await self._open(parts, stack)
-            self._restore(engine, parts)
-            self._on_signals()
-            privileges.settle_memory()
-            links.settle()
-            others = (*endpoints.others, *assembly.others)
-            runtime.start(parts, endpoints.members, others)
-            stack.callback(runtime.stop)
-            links.tell_down()
-            self._watch_clock(runtime, stack)
-            self._notifier.start_watchdog()
-            stack.callback(self._notifier.close)
-            self._notifier.ready(self._summary())
-            LOGGER.info("started: %s", self._summary())
+            await self._start(stack)
             await self._stop.wait()
             self._notifier.stopping()
             LOGGER.info("stopping")
+
+    async def _start(self, stack: AsyncExitStack) -> None:
+        config = self._config
+        engine = Engine(config.engine, random.SystemRandom(), self._clock.offset_us())
+        runtime = Runtime(engine, self._clock)
+        links = Links(own_addresses(config), runtime.deliver, tell)
+        stack.callback(links.close)
+        links.open()
+        await _addresses_ready(links)
+        endpoints = Endpoints(config, runtime, links, tell)
+        stack.callback(endpoints.close)
+        rules = self._open_filter(endpoints, stack)
+        assembly = assemble(config, runtime, endpoints, links)
+        stack.push_async_callback(assembly.on_role.close)
+        await self._open(assembly.parts, stack)
+        self._restore(engine, assembly.parts)
+        take = Taken(runtime, rules, assembly, mip6=endpoints.mip6)
+        reload = Reload(self._path, config, take, self._notifier)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload.on_signal)
+        await self._open_control(runtime, assembly, reload, stack)
+        self._watch_clock(runtime, stack)
+        listeners = Listeners(_inputs(config), runtime.deliver, LOGGER.warning)
+        listeners.open()
+        stack.push_async_callback(listeners.close)
+        privileges.settle_memory()
+        links.settle()
+        others = (*endpoints.others, *assembly.others)
+        runtime.start(assembly.parts, endpoints.members, others)
+        stack.callback(runtime.stop)
+        links.tell_down()
+        self._notifier.start_watchdog()
+        stack.callback(self._notifier.close)
+        self._notifier.ready(self._summary())
+        LOGGER.info("started: %s", self._summary())
+
+    async def _open_control(
+        self, runtime: Runtime, assembly: Assembly, reload: Reload, stack: AsyncExitStack
+    ) -> None:
+        answers = Answers(runtime, assembly.parts, assembly.events, reload, self._path)
+        control = Control(self._config.control, answers, assembly.events)
+        await control.open()
+        stack.push_async_callback(control.close)
 
     async def _open(self, parts: Parts, stack: AsyncExitStack) -> None:
         """The guard first: it is forked while the process is small."""
@@ -110,29 +125,20 @@ class Daemon:
         stack.callback(parts.data_plane.close)
         parts.announcer.open()
         stack.callback(parts.announcer.close)
+        if detail := parts.data_plane.status().detail:
+            LOGGER.info("%s", detail)
         await parts.offload.open()
         stack.push_async_callback(parts.offload.close)
 
-    def _open_filter(self, endpoints: Endpoints, stack: AsyncExitStack) -> None:
-        """Before anything is heard. What the kernel would answer wrongly must not reach it."""
-        settings = self._config.filter
-        board = self._config.offload
-        judged_there = board.filter and board.device not in ("none", "software")
-        judge = settings.enabled and not judged_there
-        if not judge and endpoints.mip6:
-            return
-        rates = Rates(
-            settings.malformed_rate,
-            settings.unknown_type_rate,
-            settings.stranger_rate,
-            settings.peer_rate,
-            settings.mobile_rate,
-        )
-        rules = NftFilter(
-            Filter.of(self._config.engine, rates=rates, judge=judge, originals=not endpoints.mip6)
-        )
-        rules.open()
-        stack.callback(rules.close)
+    def _open_filter(self, endpoints: Endpoints, stack: AsyncExitStack) -> NftFilter | None:
+        """Before anything is heard: what the kernel would answer wrongly must not reach it."""
+        rules = filter_of(self._config, mip6=endpoints.mip6)
+        if rules is None:
+            return None
+        loaded = NftFilter(rules)
+        loaded.open()
+        stack.callback(loaded.close)
+        return loaded
 
     def _restore(self, engine: Engine, parts: Parts) -> None:
         """What was known before; the data plane of a restarted harpd knows none of it."""
@@ -175,6 +181,12 @@ def _demand_policies(config: DaemonConfig) -> None:
         raise Failure(
             f"{faults[0]}; `harpctl ipsec-config` prints a strongSwan configuration that makes it"
         )
+
+
+def _inputs(config: DaemonConfig) -> Iterator[BfdInput | VrrpInput]:
+    """Detection sources beside HELLOs (harp.md §4)."""
+    for _, settings in config.groups:
+        yield from settings.detection
 
 
 async def _addresses_ready(links: Links) -> None:

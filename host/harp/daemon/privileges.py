@@ -20,6 +20,8 @@ from harp.daemon.config.model import Policy, Scheduling
 
 _CURRENT_AND_FUTURE = 1 | 2
 """MCL_CURRENT, MCL_FUTURE."""
+_SET_DUMPABLE = 4
+"""PR_SET_DUMPABLE (prctl(2))."""
 _SWITCH_S = 0.0005
 """Longest time that another thread keeps the interpreter while the loop wants it, seconds."""
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -31,6 +33,8 @@ def apply(scheduling: Scheduling) -> list[str]:
     Threads and processes started later are ordinary ones: those that want more ask for it
     (`as_the_loop`)."""
     refused: list[str] = []
+    # A core dump would hold the keys, and keep a dead process's sockets and addresses alive.
+    _libc.prctl(_SET_DUMPABLE, 0, 0, 0, 0)
     sys.setswitchinterval(_SWITCH_S)
     if scheduling.policy is Policy.FIFO:
         try:

@@ -14,6 +14,7 @@ from typing import assert_never
 from harp.daemon.clock import Clock
 from harp.daemon.parts import Parts, Source
 from harp.daemon.timer import Timer
+from harp.engine.config import GroupConfig
 from harp.engine.effects import (
     AnnounceNeighbor,
     BindingMoved,
@@ -125,6 +126,12 @@ class Runtime:
             return await answer
         finally:
             del self._answers[token]
+
+    def reconfigure(self, config: GroupConfig) -> None:
+        """Other settings for a group that runs: those that `config.difference` calls live."""
+        self._busy = True
+        self._carry_out(self.engine.reconfigure(config, self.clock.now_us()))
+        self._work()
 
     def status(self) -> tuple[GroupStatus, ...]:
         """Every group as it is now."""
