@@ -12,7 +12,6 @@ from __future__ import annotations
 from dataclasses import replace
 from unittest.mock import patch
 
-from harp.cli.harpd import main
 from harp.tables.harp_types import HarpFlag
 from harp.wire.codec import Codec
 from harp.wire.messages import Harp, Message, UnknownOption
@@ -39,6 +38,14 @@ def _begin_newer(codec: Codec, message: Message) -> bytearray:
 
 _OPTION = UnknownOption(NEW_OPTION, b"next")
 
-if __name__ == "__main__":
+
+def main() -> None:
+    """`harpd`, newer."""
+    from harp.cli.harpd import main as harpd
+
     with patch.object(Codec, "begin", _begin_newer):
-        main()
+        harpd()
+
+
+if __name__ == "__main__":
+    main()

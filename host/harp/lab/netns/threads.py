@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import sys
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -14,6 +15,8 @@ from typing import Self
 
 PRIORITY = 10
 """Of SCHED_FIFO; harpd has 50 unless told otherwise."""
+SWITCH_INTERVAL_S = 0.0002
+"""No thread of the laboratory makes another wait for longer."""
 IDLE_S = 0.1
 """Longest wait of a station that has nothing to do."""
 
@@ -21,6 +24,7 @@ IDLE_S = 0.1
 def sharpen() -> None:
     """The calling thread goes before ordinary processes where that is allowed, but behind harpd:
     an instrument that waits for a processor measures the wait. Its children are ordinary again."""
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     with contextlib.suppress(PermissionError):
         policy = os.SCHED_FIFO | os.SCHED_RESET_ON_FORK
         os.sched_setscheduler(0, policy, os.sched_param(PRIORITY))

@@ -120,9 +120,8 @@ def traffic(
             )
         load.start(0, filling=False)
         pause(1.0)
-        result = {"agent": str(IPv6Address(agent)), "nodes": nodes, "seconds": seconds} | report(
-            load
-        )
+        asked: dict[str, Any] = {"agent": str(IPv6Address(agent)), "nodes": nodes}
+        result = asked | {"seconds": seconds} | report(load)
     click.echo(json.dumps(result) if as_json else _words(result))
     if result["filled"] < min(nodes, load.updates):
         raise Failure(f"{nodes - result['filled']} of {nodes} mobile nodes have no acknowledgement")
