@@ -3,7 +3,7 @@
 Ref: offload.md §1 (two maximum frames, order kept, cut-through, no back-pressure into the MAC)
 """
 
-from amaranth import Module, Mux, Signal
+from amaranth import Module, Mux, Signal, Value
 from amaranth.lib import data, fifo, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -14,13 +14,13 @@ from harp_gateware.params import WORD_OCTETS
 MAX_WORDS = MAX_FRAME_OCTETS // WORD_OCTETS
 MIN_WORDS = MIN_FRAME_OCTETS // WORD_OCTETS
 MARGIN = 8
-"""Words kept free: room is judged three clocks late, and a cut frame needs one more for its end."""
+"""Words kept free: room is judged four clocks late, and a cut frame needs one more for its end."""
 VERDICT_CLOCKS = 16
 """A verdict later than this after the last word is a defect of what gives it."""
 UNDECIDED = 32
 """Frames that have ended but have no verdict yet: one-word frames, 16 clocks."""
-AGE = 32
-"""Bits of the age of a frame in clocks."""
+AGE = 24
+"""Bits of the age of a frame in clocks: 0.1 s; an older one counts less."""
 
 STORED = data.StructLayout({"data": 64, "octets": 3, "last": 1, "error": FrameError})
 """A word in the RAM; 8 octets are 0."""
@@ -75,7 +75,10 @@ class FrameBuffer(wiring.Component):
         self._wr, self._rd = Signal(pointer), Signal(pointer)
         self._clock = Signal(AGE)
         m.d.sync += self._clock.eq(self._clock + 1)
-        m.submodules.ram = self._ram = memory.Memory(shape=STORED, depth=self._words, init=[])
+        # A word is read clocks after it is written; before, what is read is not looked at.
+        m.submodules.ram = self._ram = memory.Memory(
+            shape=STORED, depth=self._words, init=[], attrs={"no_rw_check": 1}
+        )
         m.submodules.ends = self._ended = fifo.SyncFIFO(width=self._ends.size, depth=UNDECIDED)
         m.submodules.queue = self._queue = fifo.SyncFIFOBuffered(
             width=self._entry.size, depth=self._frames
@@ -88,12 +91,21 @@ class FrameBuffer(wiring.Component):
         self._send(m)
         return m
 
+    def _after(self, pointer: Signal) -> Value:
+        """The next word's place."""
+        if self._words & (self._words - 1) == 0:
+            return (pointer + 1)[: len(pointer)]
+        return Mux(pointer == self._words - 1, 0, pointer + 1)
+
     def _measure(self, m: Module) -> None:
         """How full: `self._full` is late by some clocks, which MARGIN allows for."""
-        used = Signal(range(self._words))
+        used, apart, behind = Signal.like(self._wr), Signal.like(self._wr), Signal()
         self._full = Signal()
         m.d.sync += [
-            used.eq(self._wr - self._rd),
+            apart.eq(self._wr - self._rd),
+            behind.eq(self._wr < self._rd),
+            # What the pointers leave out when they begin anew.
+            used.eq(apart - Mux(behind, (1 << len(used)) - self._words, 0)),
             self._full.eq(
                 (used >= self._words - MARGIN) | (self._queue.level >= self._frames - UNDECIDED)
             ),
@@ -131,7 +143,7 @@ class FrameBuffer(wiring.Component):
         bad = (word.error != FrameError.GOOD) | self._short | self._long
         self._overrun_now = Signal()
         self._last_in = valid & word.last
-        wr = Mux(write, self._wr + 1, self._wr)
+        wr = Mux(write, self._after(self._wr), self._wr)
         port = self._ram.write_port()
         m.d.comb += [
             self._overrun_now.eq(valid & full),
@@ -275,7 +287,7 @@ class FrameBuffer(wiring.Component):
         with m.If(move):
             m.d.sync += fetched.eq(more)
             with m.If(more):
-                m.d.sync += [self._rd.eq(self._rd + 1), self._begun.eq(1)]
+                m.d.sync += [self._rd.eq(self._after(self._rd)), self._begun.eq(1)]
         word = port.data
         with m.If(move_out):
             m.d.sync += self.o.valid.eq(fetched)

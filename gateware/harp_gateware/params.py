@@ -32,10 +32,10 @@ class CoreParams:
     """Entries of the local table, 1 to 16."""
     fence_addresses: int = FENCE_ADDRESSES
     """Addresses whose NAs a fence drops, 1 to 8."""
-    buffer_octets: int = 32 * 1024
-    """Frame buffer network → host: a power of two, two maximum frames and their ends fit."""
+    buffer_octets: int = 24 * 1024
+    """Frame buffer network → host: whole KiB, two maximum frames and their ends fit."""
     host_buffer_octets: int = 16 * 1024
-    """Buffer host → network: a power of two, one maximum frame fits."""
+    """Buffer host → network: whole KiB, one maximum frame fits."""
     frames: int = 512
     """Frames in the buffer at once: a power of two, enough for minimum frames to fill it."""
     clock_hz: int = 125_000_000
@@ -55,7 +55,10 @@ class CoreParams:
             raise ValueError(f"clock_hz = {self.clock_hz}: no whole number of MHz")
         _memory("buffer_octets", self.buffer_octets, 2 * MAX_FRAME_OCTETS)
         _memory("host_buffer_octets", self.host_buffer_octets, MAX_FRAME_OCTETS)
-        _memory("frames", self.frames, self.buffer_octets // 64)
+        if self.frames & (self.frames - 1) or self.frames * 64 < self.buffer_octets:
+            raise ValueError(
+                f"frames = {self.frames}: not a power of two of at least {self.buffer_octets // 64}"
+            )
 
     @property
     def monitor(self) -> bool:
@@ -90,6 +93,6 @@ def _in_range(name: str, value: int, low: int, high: int) -> None:
 
 
 def _memory(name: str, value: int, least: int) -> None:
-    """A depth that is a power of two and at least `least`."""
-    if value < least or value & (value - 1):
-        raise ValueError(f"{name} = {value}: not a power of two of at least {least}")
+    """Octets of a buffer: whole KiB and room for the longest frames beside what is kept free."""
+    if value <= least or value % 1024:
+        raise ValueError(f"{name} = {value}: not whole KiB above {least}")

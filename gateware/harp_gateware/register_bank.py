@@ -94,9 +94,9 @@ class RegisterBank(wiring.Component):
     their value for one clock (wider than a bit: `__strobe` says when); a W1C field's input sets
     its flop while 1. An array is one port, element n at index n.
 
-    Answers in 5 clocks, with a RAM area its owner's time more. No such word, an element that this
-    build has not, or what a monitor refuses (`drop` actions, an armed fence): `error`, data 0,
-    nothing written.
+    Answers in 5 clocks, with a RAM area its owner's time and one more. No such word, an element
+    that this build has not, or what a monitor refuses (`drop` actions, an armed fence): `error`,
+    data 0, nothing written.
     """
 
     def __init__(self, params: CoreParams, registers: tuple[Register, ...] = REGISTERS) -> None:
@@ -288,8 +288,13 @@ class RegisterBank(wiring.Component):
                 out.p.data.eq(self._hold),
             ]
             valid.append(back.valid)
-            words.append(Mux(back.valid, back.p.data, 0))
-        return Cat(*valid).any(), self._either(words)
+            # A flop with a reset of its own each, so that one OR joins them all.
+            held = Signal.like(back.p.data, name=f"held_{register.name}")
+            m.d.sync += held.eq(Mux(back.valid, back.p.data, 0))
+            words.append(held)
+        answered = Signal()
+        m.d.sync += answered.eq(Cat(*valid).any())
+        return answered, self._either(words)
 
     def _flops(self, m: Module, register: Register) -> None:
         """Flops, strobes and read path of one register."""

@@ -181,10 +181,13 @@ def made(rng: random.Random, count: int) -> list[Frame]:
     return frames
 
 
-@pytest.mark.parametrize(("pause", "stall"), [(0.0, 0.0), (0.3, 0.0), (0.3, 0.25), (0.75, 0.6)])
-def test_forwarded_frames_leave_whole_and_in_order(pause: float, stall: float) -> None:
+@pytest.mark.parametrize(
+    ("depth", "pause", "stall"),
+    [(1024, 0.0, 0.0), (1536, 0.3, 0.0), (1024, 0.3, 0.25), (1536, 0.75, 0.6)],
+)
+def test_forwarded_frames_leave_whole_and_in_order(depth: int, pause: float, stall: float) -> None:
     frames = made(random.Random(7), 160)
-    bench = Bench(FrameBuffer(words=1024, frames=128), frames, 11, pause, stall)
+    bench = Bench(FrameBuffer(words=depth, frames=128), frames, 11, pause, stall)
     bench.run()
     assert bench.overruns == 0
     owed = deque(frames)
@@ -214,7 +217,7 @@ def test_an_early_frame_leaves_three_clocks_later() -> None:
 def test_the_frame_that_finds_no_room_is_cut_or_never_seen() -> None:
     rng = random.Random(3)
     frames = [Frame(rng.randbytes(600), FrameError.GOOD, False, True) for _ in range(40)]
-    bench = Bench(FrameBuffer(words=256, frames=64), frames, 5, 0.0, 0.9)
+    bench = Bench(FrameBuffer(words=200, frames=64), frames, 5, 0.0, 0.9)
     bench.run()
     sent = [frame.octets for frame in frames]
     assert bench.overruns > 0
