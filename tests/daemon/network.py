@@ -21,6 +21,9 @@ def namespace(label: str) -> Iterator[str]:
     name = f"harptest{os.getpid()}-{next(_numbers)}-{label}"
     ip("netns", "add", name)
     try:
+        # Link-local addresses are usable at once, not after a second.
+        for which in ("all", "default"):
+            ip("netns", "exec", name, "sysctl", "-qw", f"net.ipv6.conf.{which}.accept_dad=0")
         ip("-n", name, "link", "set", "lo", "up")
         yield name
     finally:
@@ -58,9 +61,9 @@ def home_network() -> Iterator[tuple[str, str, str]]:
         yield ha, cn, mn
 
 
-def until(ready: Callable[[], object], what: str, within_s: float = 5.0) -> None:
+def until(ready: Callable[[], object], what: str, within_s: float = 20.0) -> None:
     """Waits for a condition."""
     end = time.monotonic() + within_s
     while not ready():
         assert time.monotonic() < end, f"not within {within_s} s: {what}"
-        os.sched_yield()
+        time.sleep(0.001)

@@ -33,7 +33,7 @@ def _a(text: str) -> bytes:
 
 VIRTUAL, HOME, CARE_OF = _a("2001:db8:1::1"), _a("2001:db8:1::beef"), _a("2001:db8:2::9")
 CN = _a("2001:db8:1::c1")
-PLAN = Plan((GroupPlan(7, "home", VIRTUAL, VIRTUAL, 11407, 11407, 5),), "harp0")
+PLAN = Plan((GroupPlan(7, "home", VIRTUAL, VIRTUAL, 11407, 11407, 0x11B, 5),), "harp0")
 ON, OFF = SetServing(7, True, VIRTUAL), SetServing(7, False, VIRTUAL)
 
 
@@ -242,7 +242,9 @@ def test_a_worker_that_dies_is_replaced(tmp_path: Path) -> None:
 
 def test_leftovers_of_a_dead_one_are_removed(tmp_path: Path) -> None:
     """What a harpd with another address and another table left, as its file says."""
-    old = Plan((GroupPlan(7, "home", _a("2001:db8:1::2"), VIRTUAL, 11444, 11444, 5),), "harp1")
+    old = Plan(
+        (GroupPlan(7, "home", _a("2001:db8:1::2"), VIRTUAL, 11444, 11444, 0x144, 5),), "harp1"
+    )
     with home_network() as (ha, _, _):
         ip("-n", ha, "route", "add", "2001:db8:5::/64", "dev", "home", "table", "11444")
         with entered(ha):

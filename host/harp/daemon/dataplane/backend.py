@@ -6,7 +6,6 @@ Ref: harp.md §9, §10
 from __future__ import annotations
 
 import errno
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 
@@ -16,10 +15,13 @@ from harp.daemon.dataplane.child import Child
 from harp.daemon.dataplane.feed import block_frame, prepare_frame, remove_frame
 from harp.daemon.dataplane.leftovers import Made, clean, forget, note
 from harp.daemon.dataplane.plan import Plan
+from harp.daemon.dataplane.sets import marking_table
 from harp.daemon.dataplane.switch import Switch
 from harp.daemon.dataplane.worker import WorkerGroup, WorkerPlan
-from harp.daemon.netlink.connection import Netlink, NetlinkError
+from harp.daemon.netlink.connection import Netlink
 from harp.daemon.netlink.links import links
+from harp.daemon.netlink.nft import load
+from harp.daemon.netlink.routes import add_default
 from harp.daemon.parts import DataPlaneStatus
 from harp.engine.effects import PrepareRoute, PrepareRoutes, RemoveRoute, SetServing
 
@@ -30,7 +32,7 @@ _RETRY_US = 1_000
 
 
 class Backend(ABC):
-    """A `parts.DataPlane` whose routes a worker keeps."""
+    """A `parts.DataPlane` whose bindings a worker keeps in the kernel."""
 
     def __init__(
         self,
@@ -73,10 +75,11 @@ class Backend(ABC):
             self._check_interfaces(netlink)
             clean(netlink, self._made)
             note(self._made)
-            index = self._make_device(netlink)
+            load(marking_table(self._plan), f"making nftables table {self._plan.device}")
+            self._make_routes(netlink, self._make_device(netlink))
             self._switch = Switch(self._plan, netlink, self._complain)
-            self._child = self._make_child(self._worker_plan(index))
-        except NetlinkError as error:
+            self._child = self._make_child(self._worker_plan())
+        except OSError as error:
             self.close()
             raise Failure(_advice(error)) from None
         except Failure:
@@ -91,12 +94,14 @@ class Backend(ABC):
     def _make_child(self, plan: WorkerPlan) -> Child:
         """The worker."""
 
-    @abstractmethod
-    def _worker_plan(self, index: int) -> WorkerPlan:
-        """What it is told."""
+    def _make_routes(self, netlink: Netlink, index: int) -> None:
+        """One route a group: what is marked goes into the device."""
+        for group in self._plan.groups:
+            netlink.ask(add_default(group.table, index), f"adding a route to table {group.table}")
 
-    def _worker_groups(self) -> tuple[WorkerGroup, ...]:
-        return tuple(WorkerGroup(g.group, g.table, g.source) for g in self._plan.groups)
+    def _worker_plan(self) -> WorkerPlan:
+        groups = tuple(WorkerGroup(g.group, g.source) for g in self._plan.groups)
+        return WorkerPlan(groups, self._plan.device)
 
     def _check_interfaces(self, netlink: Netlink) -> None:
         known = links(netlink)
@@ -143,6 +148,7 @@ class Backend(ABC):
         """Undoes all."""
         if self._switch is not None:
             self._switch.withdraw_all()
+            self._switch.close()
         if self._child is not None:
             self._child.stop()
         if self._netlink is not None:
@@ -182,6 +188,6 @@ class Backend(ABC):
 
 
 def _advice(error: OSError) -> str:
-    if error.errno in (errno.EPERM, errno.EACCES):
+    if isinstance(error, PermissionError) or error.errno in (errno.EPERM, errno.EACCES):
         return f"{error}; harpd needs CAP_NET_ADMIN and CAP_NET_RAW, or root"
-    return str(error) if isinstance(error, NetlinkError) else f"{os.strerror(error.errno or 0)}"
+    return str(error)

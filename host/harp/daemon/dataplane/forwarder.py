@@ -15,6 +15,7 @@ import os
 import socket
 import struct
 import time
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -29,8 +30,8 @@ from harp.daemon.dataplane.encapsulate import (
 )
 from harp.daemon.dataplane.feed import Report
 from harp.daemon.dataplane.plan import MIN_MTU
-from harp.daemon.dataplane.worker import Routes, Worker, WorkerPlan, begin
-from harp.daemon.netlink.connection import Netlink
+from harp.daemon.dataplane.worker import Group, Worker, begin
+from harp.daemon.netlink.nft import Nft
 from harp.tables.icmpv6 import NEXT_HEADER as ICMPV6
 from harp.tables.icmpv6 import PACKET_TOO_BIG
 from harp.tables.ipv6 import FIXED_HEADER_OCTETS
@@ -54,10 +55,9 @@ class _PathMtu(NamedTuple):
 class Forwarder(Worker):
     """Both ways through the tunnels of all groups."""
 
-    def __init__(self, plan: WorkerPlan, feed: socket.socket, netlink: Netlink, tun: int) -> None:
-        super().__init__(plan, feed, netlink)
+    def __init__(self, groups: Sequence[Group], feed: socket.socket, tun: int) -> None:
+        super().__init__(groups, feed)
         self._tun = tun
-        self._inner_mtu = plan.inner_mtu
         self._by_source = {group.source: group for group in self.groups}
         self._paths: dict[bytes, _PathMtu] = {}
         self._identification = itertools.count(int(time.time()))
@@ -106,7 +106,7 @@ class Forwarder(Worker):
             if found is not None:
                 self._send(packet, *found)
 
-    def _tunnel_to(self, destination: bytes) -> tuple[Routes, bytes] | None:
+    def _tunnel_to(self, destination: bytes) -> tuple[Group, bytes] | None:
         """Group and care-of address for a destination."""
         for group in self.groups:
             care_of = group.bindings.hosts.get(destination)
@@ -118,7 +118,7 @@ class Forwarder(Worker):
                 return group, network[1]
         return None
 
-    def _send(self, packet: bytes, group: Routes, care_of: bytes) -> None:
+    def _send(self, packet: bytes, group: Group, care_of: bytes) -> None:
         """One packet into its tunnel, in pieces or answered where the tunnel is too narrow."""
         outer = encapsulate(packet, group.source + care_of)
         path = self._paths.get(care_of) if self._paths else None
@@ -134,7 +134,7 @@ class Forwarder(Worker):
                 self._learn(care_of, MIN_MTU)
 
     def _send_narrow(
-        self, packet: bytes, outer: bytes, group: Routes, care_of: bytes, path: _PathMtu
+        self, packet: bytes, outer: bytes, group: Group, care_of: bytes, path: _PathMtu
     ) -> None:
         """RFC 2473 §7.1: larger than 1,280 octets: Packet Too Big; else fragments."""
         if path.until < time.monotonic():
@@ -221,7 +221,9 @@ def _text(address: bytes) -> str:
 def main() -> None:
     """The process."""
     plan, feed, others = begin("harpd-tun")
-    Forwarder(plan, feed, Netlink(), others["tun"]).run()
+    nft = Nft()
+    groups = [Group(each, plan.table, nft) for each in plan.groups]
+    Forwarder(groups, feed, others["tun"]).run()
 
 
 if __name__ == "__main__":

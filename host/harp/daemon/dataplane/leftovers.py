@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 from harp.daemon.netlink.addresses import addresses, remove_address
 from harp.daemon.netlink.connection import Netlink
 from harp.daemon.netlink.links import links, remove_link
+from harp.daemon.netlink.nft import remove_table
 from harp.daemon.netlink.protocol import PROTOCOL
-from harp.daemon.netlink.routes import AT_ONCE, our_routes, remove_route
 from harp.daemon.netlink.rules import remove_rule, rules
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Made:
     rules: tuple[tuple[int, int], ...]
     """(preference, table)."""
     device: str
-    """Tunnel device."""
+    """Tunnel device, whose routes go with it, and nftables table."""
 
 
 def made_by(plan: Plan, run_dir: Path) -> Made:
@@ -107,8 +107,6 @@ def _clean(netlink: Netlink, made: Made) -> list[str]:
         said.append(f"device {made.device}")
     if requests:
         netlink.send(requests)
-    routes = our_routes(netlink, {table for _, table in made.rules})
-    for at in range(0, len(routes), AT_ONCE):
-        some = routes[at : at + AT_ONCE]
-        netlink.send([remove_route(route.table, route.prefix, route.length) for route in some])
-    return said + ([f"{len(routes)} routes"] if routes else [])
+    with contextlib.suppress(OSError):  # no nftables: then nothing of ours is in there
+        remove_table(made.device)
+    return said

@@ -35,9 +35,11 @@ class GroupPlan:
     source: bytes
     """Of outer headers: the virtual address, or the own one in hard mode."""
     table: int
-    """Routing table of the prepared routes."""
+    """Routing table that leads into the tunnel device."""
     preference: int
     """Preference of the rule that switches it on."""
+    mark: int
+    """Firewall mark of packets to the group's mobile nodes."""
     lifetime_s: int
     """Valid lifetime of the address, seconds; renewed thrice within it."""
 
@@ -49,7 +51,7 @@ class Plan:
     groups: tuple[GroupPlan, ...]
     """In the order of the configuration."""
     device: str
-    """Name of the tunnel device."""
+    """Name of the tunnel device, and of the nftables table."""
 
     def group(self, group: int) -> GroupPlan | None:
         """That of one Group ID."""
@@ -69,6 +71,7 @@ def plan_of(config: DaemonConfig) -> Plan:
                 each.virtual_address or each.identity,
                 config.tables.route_table + each.group,
                 config.tables.rule_preference + each.group,
+                config.tables.fwmark + each.group,
                 max(_MIN_LIFETIME_S, lifetime_s),
             )
         )

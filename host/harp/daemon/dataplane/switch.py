@@ -5,14 +5,19 @@ Ref: harp.md §9 (steps 1 and 2)
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import socket
+import struct
 from collections.abc import Callable
 
 from harp.daemon.dataplane.plan import GroupPlan, Plan
+from harp.daemon.neighbors.messages import solicited_node
 from harp.daemon.netlink.addresses import add_address, remove_address
 from harp.daemon.netlink.connection import Netlink
 from harp.daemon.netlink.links import links
+from harp.daemon.netlink.routes import add_local, remove_local
 from harp.daemon.netlink.rules import add_rule, remove_rule
 
 _THERE = frozenset((errno.EEXIST,))
@@ -35,19 +40,34 @@ class Switch:
         self._renew_at: dict[int, int] = {}
         self._on: dict[int, list[bytes]] = {}
         self._off: dict[int, list[bytes]] = {}
+        self._groups = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
         self.prepare()
 
     def prepare(self) -> None:
         """Builds the requests: at the start, and when an interface came back with a new number."""
         known = links(self._netlink)
         for group in self._plan.groups:
-            on = [add_rule(group.preference, group.table)]
+            on = [add_rule(group.preference, group.table, group.mark)]
             off = [remove_rule(group.preference, group.table)]
             if group.address and group.interface in known:
                 index = known[group.interface].number
-                on.insert(0, add_address(index, group.address, group.lifetime_s))
-                off.insert(0, remove_address(index, group.address))
+                address = add_address(index, group.address, group.lifetime_s)
+                on = [address, add_local(index, group.address), *on]
+                gone = remove_address(index, group.address)
+                off = [gone, remove_local(index, group.address), *off]
+                self._join(index, group.address)
             self._on[group.group], self._off[group.group] = on, off
+
+    def _join(self, index: int, address: bytes) -> None:
+        """Neighbors ask for the address from the moment it is there; the kernel joins its
+        solicited-node group from a worker thread, whenever that runs."""
+        member = struct.pack("=16sI", solicited_node(address), index)
+        with contextlib.suppress(OSError):  # joined before
+            self._groups.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, member)
+
+    def close(self) -> None:
+        """Leaves the multicast groups."""
+        self._groups.close()
 
     @property
     def deadline(self) -> int | None:
@@ -91,7 +111,9 @@ class Switch:
         except OSError as error:
             self._complain(f"group {plan.group}: {what}: {error}")
             return
-        names = ["rule"] if len(requests) == 1 else [f"address on {plan.interface}", "rule"]
+        names = ["rule"]
+        if len(requests) > 1:
+            names = [f"address on {plan.interface}", "local route", *names]
         for index, (code, words) in failures.items():
             if code not in fine:
                 said = f" ({words})" if words else ""

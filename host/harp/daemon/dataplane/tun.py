@@ -19,7 +19,7 @@ from harp.daemon.netlink.links import links, set_up
 
 
 class TunBackend(Backend):
-    """Routes lead into a TUN device; harpd keeps it open, the forwarder reads and writes it."""
+    """harpd keeps the TUN device open, the forwarder reads and writes it."""
 
     _tun = -1
 
@@ -38,18 +38,15 @@ class TunBackend(Backend):
                 "CAP_NET_ADMIN and the tun module"
             ) from None
         known = links(netlink)
-        self._mtu = inner_mtu(known, self._interfaces)
+        mtu = inner_mtu(known, self._interfaces)
         index = known[device].number
-        netlink.ask(set_up(index, self._mtu), f"bringing {device} up")
+        netlink.ask(set_up(index, mtu), f"bringing {device} up")
         rate = measured_rate()
         self._detail = (
             f"user space forwards through {device}: about {rate:,} packets/s each way on this "
-            f"machine, inner MTU {self._mtu}"
+            f"machine, inner MTU {mtu}"
         )
         return index
-
-    def _worker_plan(self, index: int) -> WorkerPlan:
-        return WorkerPlan(self._worker_groups(), index, self._mtu, encap=False)
 
     def _make_child(self, plan: WorkerPlan) -> Child:
         return Child("harp.daemon.dataplane.forwarder", plan, {"tun": self._tun})

@@ -34,6 +34,14 @@ _TIMEOUT_S = 2
 class NetlinkError(OSError):
     """The kernel refused; its text names what was attempted."""
 
+    @classmethod
+    def of(cls, code: int, what: str, said: str = "") -> NetlinkError:
+        """`what` (such as "adding rule 100"), why, and the kernel's own words."""
+        reason = f"{os.strerror(code)} ({said})" if said else os.strerror(code)
+        error = cls(f"{what}: {reason}")
+        error.errno = code
+        return error
+
 
 class Netlink:
     """Requests and their answers, one at a time. Not for two threads at once."""
@@ -50,6 +58,7 @@ class Netlink:
         )
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER_OCTETS)
         self._sequence = 0
+        self._family = family
 
     def close(self) -> None:
         """Gives the descriptor back."""
@@ -63,35 +72,38 @@ class Netlink:
         """One request; `what` (such as "adding rule 100") begins the text of a NetlinkError."""
         failures = self.send([request])
         if failures:
-            error, said = failures[0]
-            reason = f"{os.strerror(error)} ({said})" if said else os.strerror(error)
-            raise NetlinkError(error, f"{what}: {reason}")
+            raise NetlinkError.of(failures[0][0], what, failures[0][1])
 
-    def send(self, requests: Sequence[bytes]) -> Mapping[int, tuple[int, str]]:
-        """Requests in one system call, the last one acknowledged: all are carried out when this
-        returns. Those that failed, by index: errno and the kernel's words."""
+    def send(
+        self, requests: Sequence[bytes], acknowledged: int = -1
+    ) -> Mapping[int, tuple[int, str]]:
+        """Requests in one system call, one of them (the last) acknowledged: all are carried out
+        when this returns. Those that failed, by index: errno and the kernel's words."""
         first = self._sequence + 1
         self._sequence += len(requests)
+        acknowledged %= len(requests)
         batch = bytearray().join(requests)
         at = 0
-        for sequence, request in enumerate(requests, first):
-            struct.pack_into("=I", batch, at + _SEQUENCE_AT, sequence & 0xFFFFFFFF)
-            last, at = at, at + len(request)
-        (flags,) = struct.unpack_from("=H", batch, last + _FLAGS_AT)
-        struct.pack_into("=H", batch, last + _FLAGS_AT, flags | ACK)
+        for index, request in enumerate(requests):
+            struct.pack_into("=I", batch, at + _SEQUENCE_AT, (first + index) & 0xFFFFFFFF)
+            if index == acknowledged:
+                (flags,) = struct.unpack_from("=H", batch, at + _FLAGS_AT)
+                struct.pack_into("=H", batch, at + _FLAGS_AT, flags | ACK)
+            at += len(request)
         self._socket.send(batch)
-        return dict(self._failures(first, self._sequence))
+        return dict(self._failures(first, acknowledged))
 
-    def _failures(self, first: int, last: int) -> Iterator[tuple[int, tuple[int, str]]]:
+    def _failures(self, first: int, acknowledged: int) -> Iterator[tuple[int, tuple[int, str]]]:
         while True:
             for answer in split(self._receive()):
-                if answer.kind != _ERROR:
-                    continue
                 index = (answer.sequence - first) & 0xFFFFFFFF
-                error = -struct.unpack_from("=i", answer.body)[0]
-                if error:
-                    yield index, (error, _words(answer))
-                if index == last - first:
+                if answer.kind != _ERROR or index > acknowledged:
+                    continue
+                code = -struct.unpack_from("=i", answer.body)[0]
+                if code:
+                    yield index, (code, _words(answer))
+                # A transaction that cannot even begin is refused as its first message.
+                if index == acknowledged or (code and not index and self._family == NETFILTER):
                     return
 
     def dump(self, request: bytes, what: str) -> list[Answer]:
@@ -110,8 +122,7 @@ class Netlink:
                 if answer.kind == _DONE:
                     return found
                 if answer.kind == _ERROR:
-                    error = -struct.unpack_from("=i", answer.body)[0]
-                    raise NetlinkError(error, f"{what}: {os.strerror(error)}")
+                    raise NetlinkError.of(-struct.unpack_from("=i", answer.body)[0], what)
                 found.append(answer)
 
     def _receive(self) -> bytes:

@@ -2,9 +2,7 @@
 
 Ref: RFC 3549 §3.1.1; rtnetlink(7); RFC 2473 §6.3 (hop limit of the outer header)
 
-Two kinds: into a device alone (the TUN backend), or with `encap ip6` through a metadata tunnel
-device (the kernel backend). Both leave all but prefix and care-of address constant, so a route is
-one `struct.pack`.
+All but prefix and care-of address is constant, so a route is one `struct.pack`.
 """
 
 from __future__ import annotations
@@ -33,7 +31,8 @@ from harp.daemon.netlink.protocol import PROTOCOL
 _NEW, _DELETE, _GET = 24, 25, 26
 _HEAD = struct.Struct("=BBBBBBBBI")
 """Family, lengths of destination and source, TOS, table, protocol, scope, type, flags."""
-_UNICAST = 1
+_UNICAST, _LOCAL = 1, 2
+_LOCAL_TABLE = 255
 _DST, _OIF, _TABLE, _ENCAP_TYPE, _ENCAP = 1, 4, 15, 21, 22
 _ENCAP_IP6 = 4
 """LWTUNNEL_ENCAP_IP6."""
@@ -58,11 +57,27 @@ class Route(NamedTuple):
     """Where."""
 
 
-def device_routes(table: int, index: int) -> Encoder:
-    """Encoder of routes into a device; the care-of address is for the device's own table."""
+def add_default(table: int, index: int) -> bytes:
+    """Everything that looks into `table` goes into an interface."""
     tail = u32(_OIF, index) + u32(_TABLE, table)
-    pack = _packer(_NEW, CREATE | REPLACE, len(tail))
-    return lambda prefix, length, care_of: pack(prefix, length) + tail
+    return _packer(_NEW, CREATE | REPLACE, len(tail))(bytes(16), 0) + tail
+
+
+def add_local(index: int, address: bytes) -> bytes:
+    """Packets to an address of ours are for this machine.
+
+    The kernel makes such a route for each of its addresses, but from a worker thread, whenever that
+    runs; its own has a better metric and takes over."""
+    return _packer(_NEW, CREATE | REPLACE, 16, _LOCAL)(address, 128) + _local(index)
+
+
+def remove_local(index: int, address: bytes) -> bytes:
+    """`add_local` undone; the kernel's own route goes with the address."""
+    return _packer(_DELETE, 0, 16, _LOCAL)(address, 128) + _local(index)
+
+
+def _local(index: int) -> bytes:
+    return u32(_OIF, index) + u32(_TABLE, _LOCAL_TABLE)
 
 
 def tunnel_routes(table: int, index: int, source: bytes) -> Encoder:
@@ -98,12 +113,14 @@ def our_routes(netlink: Netlink, tables: set[int]) -> list[Route]:
     return found
 
 
-def _packer(kind: int, flags: int, tail_octets: int) -> Callable[[bytes, int], bytes]:
+def _packer(
+    kind: int, flags: int, tail_octets: int, route_type: int = _UNICAST
+) -> Callable[[bytes, int], bytes]:
     """Encoder of a message up to and with the prefix."""
     layout = struct.Struct(HEADER.format + _HEAD.format[1:] + "HH16s")
     size = layout.size + tail_octets
     head = (size, kind, flags | REQUEST, 0, 0, socket.AF_INET6)
-    rest = (0, 0, 0, PROTOCOL, 0, _UNICAST, 0, 20, _DST)
+    rest = (0, 0, 0, PROTOCOL, 0, route_type, 0, 20, _DST)
 
     def pack(prefix: bytes, length: int) -> bytes:
         return layout.pack(*head, length, *rest, prefix)

@@ -17,7 +17,7 @@ _NEW, _DELETE, _GET = 32, 33, 34
 _HEAD = struct.Struct("=BBBBBBBBI")
 """Family, lengths of destination and source, TOS, table, two reserved, action, flags."""
 _TO_TABLE = 1
-_PRIORITY, _TABLE, _PROTOCOL = 6, 15, 21
+_PRIORITY, _MARK, _TABLE, _PROTOCOL = 6, 10, 15, 21
 
 
 class Rule(NamedTuple):
@@ -31,9 +31,9 @@ class Rule(NamedTuple):
     """Who made it; 0: unknown."""
 
 
-def add_rule(preference: int, table: int) -> bytes:
-    """For every packet: look into `table` at `preference`."""
-    return request(_NEW, CREATE | EXCL, _body(preference, table))
+def add_rule(preference: int, table: int, mark: int) -> bytes:
+    """For packets with a firewall mark: look into `table` at `preference`."""
+    return request(_NEW, CREATE | EXCL, _body(preference, table) + u32(_MARK, mark))
 
 
 def remove_rule(preference: int, table: int) -> bytes:
