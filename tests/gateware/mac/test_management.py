@@ -1,0 +1,203 @@
+"""MDIO frames and the bring-up of PHYs against a PHY in Python that reads the wire."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from amaranth.sim import Simulator
+
+from harp_gateware.mac.manager import PhyManager
+from harp_gateware.mac.mdio import MAX_MDC_HZ, Mdio
+from harp_gateware.mac.phys import BROADCOM_B50612D, MARVELL_88E1512, PHYS, Phy, PhyBus
+from harp_gateware.mac.port import GIGABIT
+
+CLOCK_HZ = 5_000_000
+
+
+@dataclass
+class Wire:
+    """PHYs on MDC and MDIO (IEEE 802.3 §22.2.4.5): samples at rising edges, drives after them."""
+
+    registers: dict[int, dict[int, int]]
+    """By address, then register."""
+    writes: list[tuple[int, int, int]] = field(default_factory=list)
+    reads: int = 0
+    drives: int = 1
+    _bits: list[int] = field(default_factory=list)
+    _ones: int = 0
+    _answer: list[int] = field(default_factory=list)
+
+    @property
+    def busy(self) -> bool:
+        """Within a frame: also while the master does not drive."""
+        return bool(self._bits)
+
+    def rising(self, bit: int) -> None:
+        if not self._bits:
+            if bit == 0 and self._ones >= 32:
+                self._bits = [0]
+            self._ones = self._ones + 1 if bit else 0
+            return
+        self._bits.append(bit)
+        if len(self._bits) == 14:
+            self._address()
+        elif self._answer and len(self._bits) >= 15:
+            self.drives = self._answer.pop(0)
+        if len(self._bits) == 32:
+            self._end()
+
+    def _address(self) -> None:
+        number = int("".join(map(str, self._bits)), 2)
+        assert number >> 12 == 1, "start"
+        self.operation, self.phy, self.register = (
+            number >> 10 & 3,
+            number >> 5 & 31,
+            number & 31,
+        )
+        if self.operation == 2 and self.phy in self.registers:
+            value = self.registers[self.phy].get(self.register, 0)
+            self._answer = [0, *map(int, f"{value:016b}")]
+            self.reads += 1
+
+    def _end(self) -> None:
+        if self.operation == 1:
+            assert self._bits[14:16] == [1, 0], "turnaround"
+            value = int("".join(map(str, self._bits[16:])), 2)
+            self.writes.append((self.phy, self.register, value))
+            if self.phy in self.registers:
+                self.registers[self.phy][self.register] = value
+        self._bits, self._ones, self.drives = [], 0, 1
+
+
+async def attend(ctx: Any, dut: Any, wire: Wire, clocks: int) -> list[int]:
+    """Runs the wire for some clocks; the clocks of MDC's rising edges."""
+    before, edges = 0, list[int]()
+    for clock in range(clocks):
+        driven = ctx.get(dut.mdio_oe)
+        if driven or wire.busy:
+            line = ctx.get(dut.mdio_o) if driven else wire.drives
+            ctx.set(dut.mdio_i, line)
+            now = ctx.get(dut.mdc)
+            if now and not before:
+                edges.append(clock)
+                wire.rising(line)
+            before = now
+        await ctx.tick()
+    return edges
+
+
+def run(dut: Any, process: Any) -> None:
+    simulator = Simulator(dut)
+    simulator.add_clock(1 / CLOCK_HZ)
+    simulator.add_testbench(process)
+    simulator.run()
+
+
+def test_requests_are_frames_of_802_3() -> None:
+    dut, wire, answers = Mdio(CLOCK_HZ), Wire({3: {17: 0xA5C3}}), list[int]()
+    requests = [
+        {"phy": 3, "register": 17},
+        {"phy": 3, "register": 21, "write": 1, "data": 0x1234},
+        {"phy": 3, "register": 21},
+        {"phy": 4, "register": 2},
+    ]
+
+    async def drive(ctx: Any) -> None:
+        for request in requests:
+            ctx.set(dut.i.payload, request)
+            ctx.set(dut.i.valid, 1)
+            await ctx.tick()
+            ctx.set(dut.i.valid, 0)
+            edges = await attend(ctx, dut, wire, 64 * (CLOCK_HZ // MAX_MDC_HZ) + 40)
+            assert len(edges) == 64
+            assert min(b - a for a, b in pairwise(edges)) >= CLOCK_HZ // MAX_MDC_HZ
+            answers.append(ctx.get(dut.o.payload))
+
+    run(dut, drive)
+    assert answers == [0xA5C3, 0x1234, 0x1234, 0xFFFF]
+    assert wire.writes == [(3, 21, 0x1234)]
+
+
+def phy_registers(phy: Phy, status: int = 0) -> dict[int, int]:
+    return {2: phy.identity >> 16, 3: phy.identity & 0xFFFF | 5, phy.status: status}
+
+
+UP = {MARVELL_88E1512.name: 0xAC00, BROADCOM_B50612D.name: 0x8704}
+HUNDRED = {MARVELL_88E1512.name: 0x6C00, BROADCOM_B50612D.name: 0x8504}
+
+
+def manage(
+    phy: Phy, wire: Wire, addresses: tuple[int, ...], rounds: list[Any]
+) -> list[tuple[int, list[tuple[int, int, int, int]]]]:
+    """The manager's view after each round; a round changes the wire first."""
+    dut, views = PhyManager(PhyBus(phy, addresses), CLOCK_HZ), list[Any]()
+
+    async def drive(ctx: Any) -> None:
+        assert ctx.get(dut.phy_reset)
+        for change in rounds:
+            change()
+            await attend(ctx, dut, wire, 18_000)
+            views.append(view(ctx))
+
+    def view(ctx: Any) -> tuple[int, list[tuple[int, int, int, int]]]:
+        states = ctx.get(dut.managed)
+        return ctx.get(dut.unknown), [
+            (each.known, each.link, each.speed, each.full_duplex) for each in states
+        ]
+
+    run(dut, drive)
+    return views
+
+
+@pytest.fixture(autouse=True)
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harp_gateware.mac.manager.RESET_MS", 1)
+    monkeypatch.setattr("harp_gateware.mac.manager.POLL_MS", 1)
+
+
+@pytest.mark.parametrize("phy", PHYS, ids=lambda phy: phy.name)
+def test_delays_are_set_and_links_followed(phy: Phy) -> None:
+    wire = Wire({0: phy_registers(phy), 1: phy_registers(phy)})
+
+    def both_up() -> None:
+        wire.registers[0][phy.status] = UP[phy.name]
+        wire.registers[1][phy.status] = HUNDRED[phy.name]
+
+    def gone() -> None:
+        wire.registers[0][phy.status] = 0
+        del wire.registers[1]
+
+    views = manage(phy, wire, (0, 1), [lambda: None, both_up, gone])
+    assert [unknown for unknown, _ in views] == [0, 0, 0b10]
+    down, hundred = (1, 0, GIGABIT - 1, 0), (1, 1, GIGABIT - 1, 0)
+    assert views[0][1] == [down, down]
+    assert views[1][1] == [(1, 1, GIGABIT, 1), hundred]
+    assert views[2][1][0] == down
+    assert views[2][1][1][0] == 0
+    setup = [(register, value) for address, register, value in wire.writes if address == 0]
+    if phy is MARVELL_88E1512:
+        assert setup == [(22, 2), (21, 0x0030), (22, 0), (0, 0x9140)]
+    else:
+        assert setup == [
+            (0x18, 0x7007),
+            (0x18, 0xF107),
+            (0x1C, 0x0C00),
+            (0x1C, 0x8E00),
+            (0, 0x1340),
+        ]
+
+
+def test_another_phy_is_told_and_its_link_stays_down() -> None:
+    wire = Wire({0: phy_registers(BROADCOM_B50612D, 0xFFFE)})
+    views = manage(MARVELL_88E1512, wire, (0,), [lambda: None])
+    assert views == [(1, [(0, 0, 0, 0)])]
+    assert wire.writes == []
+
+
+@pytest.mark.parametrize("addresses", [(32,), (-1,), (), (1, 1)])
+def test_wrong_addresses_are_refused(addresses: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="address"):
+        PhyBus(MARVELL_88E1512, addresses)
