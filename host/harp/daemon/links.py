@@ -101,6 +101,7 @@ class Links:
         self._deliver = deliver
         self._tell = tell
         self._settled = False
+        self._trouble = dict.fromkeys(wanted, "")
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
 
     def open(self) -> None:
@@ -144,6 +145,7 @@ class Links:
         for link in self.links.values():
             if not self.up[link.name]:
                 self._told(link)
+                self._deliver(LinkChanged(link.name, False))
 
     def fileno(self) -> int:
         """For the loop."""
@@ -171,17 +173,19 @@ class Links:
         self._socket.close()
 
     def _say(self, link: Link) -> None:
-        if self._settled and self.up[link.name] != link.usable:
-            self.up[link.name] = link.usable
+        """Why a link is of no use is told whenever it is another reason."""
+        if not self._settled:
+            return
+        if link.trouble() != self._trouble[link.name]:
             self._told(link)
+        if self.up[link.name] != link.usable:
+            self.up[link.name] = link.usable
+            self._deliver(LinkChanged(link.name, link.usable))
 
     def _told(self, link: Link) -> None:
-        up = self.up[link.name]
-        if up:
-            self._tell(Level.INFO, f"interface {link.name}: usable")
-        else:
-            self._tell(Level.WARNING, f"interface {link.name}: {link.trouble()}")
-        self._deliver(LinkChanged(link.name, up))
+        trouble = self._trouble[link.name] = link.trouble()
+        level = Level.WARNING if trouble else Level.INFO
+        self._tell(level, f"interface {link.name}: {trouble or 'usable'}")
 
     def _read_all(self) -> None:
         for request in (_GET_LINK, _GET_ADDRESS):
