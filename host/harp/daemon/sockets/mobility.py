@@ -9,19 +9,28 @@ import socket
 import sys
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from struct import Struct
 
 from harp.cli.common import Failure
 from harp.daemon.parts import Deliver
 from harp.daemon.sockets.batch import Datagram, control_messages
 from harp.daemon.sockets.filters import attach, members_only
-from harp.daemon.sockets.options import PKTINFO, SOCKADDR, join, roomy
+from harp.daemon.sockets.options import PKTINFO, join, roomy
 from harp.daemon.sockets.source import DatagramSource
 from harp.engine.config import EngineConfig
 from harp.engine.events import PacketReceived
 from harp.tables.ipv6 import HOME_ADDRESS_OPTION
 from harp.tables.mh import MAX_MH_OCTETS, NEXT_HEADER
+from harp.wire.maker import maker
 
 _SLOTS = 64
+_SOURCE = slice(8, 24)
+"""The address in `struct sockaddr_in6`."""
+_USUAL = Struct("@Nii16sINiii")
+"""Ancillary data of nearly every datagram: address and interface, then hop limit."""
+_USUAL_OCTETS = 64
+"""With the padding behind it."""
+_make_event = maker(PacketReceived)
 _OWN_CHECKSUM = -1
 """IPV6_CHECKSUM: the kernel judges none (harp.md §10)."""
 
@@ -99,9 +108,19 @@ class MobilitySocket(DatagramSource):
         self._deliver(self._event(datagram))
 
     def _event(self, datagram: Datagram) -> PacketReceived:
-        _, _, _, source, _ = SOCKADDR.unpack(datagram.name)
+        payload, name, control = datagram
+        source = name[_SOURCE]
+        if len(control) == _USUAL_OCTETS:
+            _, _, first, to, interface, _, _, second, hops = _USUAL.unpack_from(control)
+            if first == socket.IPV6_PKTINFO and second == socket.IPV6_HOPLIMIT:
+                link = self._names.get(interface, "")
+                return _make_event(source, to, payload, hops, link, b"", False)
+        return self._unusual(source, payload, control)
+
+    def _unusual(self, source: bytes, payload: bytes, control: bytes) -> PacketReceived:
+        """With destination options, or in another order."""
         destination, link, hop_limit, care_of = b"", "", 0, b""
-        for level, kind, content in control_messages(datagram.control):
+        for level, kind, content in control_messages(control):
             if level != socket.IPPROTO_IPV6:
                 continue
             if kind == socket.IPV6_PKTINFO:
@@ -111,7 +130,7 @@ class MobilitySocket(DatagramSource):
                 hop_limit = int.from_bytes(content, sys.byteorder)
             elif kind == socket.IPV6_DSTOPTS:
                 care_of = swapped_care_of(content) or care_of
-        return PacketReceived(source, destination, datagram.payload, hop_limit, link, care_of)
+        return PacketReceived(source, destination, payload, hop_limit, link, care_of)
 
 
 def swapped_care_of(options: bytes) -> bytes:
