@@ -8,7 +8,15 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from harp_gateware.mac.mdio import Mdio
-from harp_gateware.mac.phys import PHY_IDENTIFIER_1, PHY_IDENTIFIER_2, PhyBus, Write
+from harp_gateware.mac.phys import (
+    BASIC_CONTROL,
+    NEGOTIATE,
+    PHY_IDENTIFIER_1,
+    PHY_IDENTIFIER_2,
+    POWER_DOWN,
+    PhyBus,
+    Write,
+)
 from harp_gateware.mac.port import GIGABIT, MANAGED
 
 RESET_MS = 20
@@ -23,7 +31,8 @@ class PhyManager(wiring.Component):
 
     `managed[n]` follows PHY n: `known` once its identity was right and its setup is done, then link
     and speed at every poll; `unknown[n]`: something else answers there, or nothing does. A PHY that
-    disappears (its status is read as 0xFFFF) is set up again.
+    disappears (its status is read as 0xFFFF) is set up again. `enable[n]` 0 takes PHY n's power
+    away, so that its partner sees no link.
     """
 
     def __init__(self, bus: PhyBus, clock_hz: int) -> None:
@@ -37,6 +46,7 @@ class PhyManager(wiring.Component):
                 "mdio_i": In(1, init=1),
                 "managed": Out(data.ArrayLayout(MANAGED, len(bus.addresses))),
                 "unknown": Out(len(bus.addresses)),
+                "enable": In(len(bus.addresses), init=-1),
             }
         )
 
@@ -50,6 +60,7 @@ class PhyManager(wiring.Component):
             mdio.mdio_i.eq(self.mdio_i),
         ]
         self._index = Signal(range(len(self._addresses)))
+        self._powered = Signal(len(self._addresses))
         self._read = Signal(16)
         self._steps = Signal(range(len(self._phy.setup) + 1))
         address = Array(Const(each, 5) for each in self._addresses)[self._index]
@@ -71,7 +82,7 @@ class PhyManager(wiring.Component):
             with m.State("Choose"):
                 m.d.sync += self._steps.eq(0)
                 with m.If(self.managed[self._index].known):
-                    m.next = "Poll"
+                    m.next = "Power"
                 with m.Else():
                     m.next = "Identify1"
             self._identify(m)
@@ -87,10 +98,14 @@ class PhyManager(wiring.Component):
                     m.next = "Choose"
         return m
 
-    def _ask(self, m: Module, register: int, then: str) -> None:
-        """Reads a register; `then` when its value is in `_read`."""
+    def _ask(self, m: Module, register: int, then: str, *, write: bool = False) -> None:
+        """Reads or writes a register; `then` when the answer is in `_read`."""
         asked = Signal(name=f"asked_{then}")
-        m.d.comb += [self._mdio.i.valid.eq(~asked), self._mdio.i.p.register.eq(register)]
+        m.d.comb += [
+            self._mdio.i.valid.eq(~asked),
+            self._mdio.i.p.register.eq(register),
+            self._mdio.i.p.write.eq(write),
+        ]
         with m.If(self._mdio.i.valid & self._mdio.i.ready):
             m.d.sync += asked.eq(1)
         with m.If(self._mdio.o.valid):
@@ -134,19 +149,40 @@ class PhyManager(wiring.Component):
             with m.If(mdio.o.valid):
                 m.d.sync += [asked.eq(0), self._steps.eq(self._steps + 1)]
             with m.If(done):
-                m.d.sync += self.managed[self._index].known.eq(1)
+                m.d.sync += [
+                    self.managed[self._index].known.eq(1),
+                    self._powered.bit_select(self._index, 1).eq(1),
+                ]
                 m.next = "Next"
 
     def _poll(self, m: Module) -> None:
         """What is not 1000 Mb/s full duplex is told as 100 Mb/s: the MAC carries neither."""
-        managed, (mask, value) = self.managed[self._index], self._phy.gigabit
-        with m.State("Poll"):
-            self._ask(m, self._phy.status, "Judge")
+        managed, phy = self.managed[self._index], self._phy
+        mask, value = phy.gigabit
+        with m.State("Power"):
+            enable = self.enable.bit_select(self._index, 1)
+            powered = self._powered.bit_select(self._index, 1)
+            with m.If(enable == powered):
+                m.next = "Link"
+            with m.Else():
+                m.d.comb += self._mdio.i.p.data.eq(Mux(enable, NEGOTIATE, POWER_DOWN))
+                self._ask(m, BASIC_CONTROL, "Powered", write=True)
+        with m.State("Powered"):
+            m.d.sync += powered.eq(enable)
+            m.next = "Link"
+        with m.State("Link"):
+            self._ask(m, phy.link[0], "Linked")
+        with m.State("Linked"):
+            m.d.sync += [
+                managed.known.eq(self._read != UNREAD),
+                managed.link.eq(self._read[phy.link[1]]),
+            ]
+            m.next = "Status"
+        with m.State("Status"):
+            self._ask(m, phy.status, "Judge")
         with m.State("Judge"):
             gigabit = (self._read & mask) == value
             m.d.sync += [
-                managed.known.eq(self._read != UNREAD),
-                managed.link.eq(self._read[self._phy.link_bit]),
                 managed.speed.eq(Mux(gigabit, GIGABIT, GIGABIT - 1)),
                 managed.full_duplex.eq(gigabit),
             ]

@@ -11,7 +11,14 @@ from amaranth.sim import Simulator
 
 from harp_gateware.mac.manager import PhyManager
 from harp_gateware.mac.mdio import MAX_MDC_HZ, Mdio
-from harp_gateware.mac.phys import BROADCOM_B50612D, MARVELL_88E1512, PHYS, Phy, PhyBus
+from harp_gateware.mac.phys import (
+    BROADCOM_B50612D,
+    MARVELL_88E1512,
+    MICROCHIP_KSZ9031,
+    PHYS,
+    Phy,
+    PhyBus,
+)
 from harp_gateware.mac.port import GIGABIT
 
 CLOCK_HZ = 5_000_000
@@ -125,8 +132,16 @@ def phy_registers(phy: Phy, status: int = 0) -> dict[int, int]:
     return {2: phy.identity >> 16, 3: phy.identity & 0xFFFF | 5, phy.status: status}
 
 
-UP = {MARVELL_88E1512.name: 0xAC00, BROADCOM_B50612D.name: 0x8704}
-HUNDRED = {MARVELL_88E1512.name: 0x6C00, BROADCOM_B50612D.name: 0x8504}
+UP = {
+    MARVELL_88E1512.name: {17: 0xAC00},
+    BROADCOM_B50612D.name: {0x19: 0x8704},
+    MICROCHIP_KSZ9031.name: {1: 0x796D, 0x1F: 0x004C},
+}
+HUNDRED = {
+    MARVELL_88E1512.name: {17: 0x6C00},
+    BROADCOM_B50612D.name: {0x19: 0x8504},
+    MICROCHIP_KSZ9031.name: {1: 0x796D, 0x1F: 0x002C},
+}
 
 
 def manage(
@@ -139,7 +154,7 @@ def manage(
         assert ctx.get(dut.phy_reset)
         for change in rounds:
             change()
-            await attend(ctx, dut, wire, 18_000)
+            await attend(ctx, dut, wire, 22_000)
             views.append(view(ctx))
 
     def view(ctx: Any) -> tuple[int, list[tuple[int, int, int, int]]]:
@@ -163,11 +178,11 @@ def test_delays_are_set_and_links_followed(phy: Phy) -> None:
     wire = Wire({0: phy_registers(phy), 1: phy_registers(phy)})
 
     def both_up() -> None:
-        wire.registers[0][phy.status] = UP[phy.name]
-        wire.registers[1][phy.status] = HUNDRED[phy.name]
+        wire.registers[0] |= UP[phy.name]
+        wire.registers[1] |= HUNDRED[phy.name]
 
     def gone() -> None:
-        wire.registers[0][phy.status] = 0
+        wire.registers[0] |= dict.fromkeys(UP[phy.name], 0)
         del wire.registers[1]
 
     views = manage(phy, wire, (0, 1), [lambda: None, both_up, gone])
