@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import click
 from rich.console import Console
 from rich.table import Table
 
+from harp.cli.common import Failure
 from harp.daemon.control.client import DEFAULT_SOCKET, ControlClient
 from harp.daemon.control.protocol import SCHEMA
 
@@ -34,6 +36,22 @@ def group_option(command: F) -> F:
     return click.option(
         "--group", type=click.IntRange(0, 255), help="Group ID; may be left out if there is one."
     )(command)
+
+
+def asks(command: F) -> F:
+    """A command that asks harpd; an answer of another shape is told in a line."""
+
+    @functools.wraps(command)
+    def asking(*arguments: Any, **options: Any) -> Any:
+        try:
+            return command(*arguments, **options)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise Failure(
+                f"harpd's answer is not as expected ({type(error).__name__}: {error}):"
+                " harpctl and harpd must be of one version"
+            ) from None
+
+    return cast("F", asking)
 
 
 def keep_socket(context: click.Context, path: Path | None) -> None:

@@ -2,21 +2,53 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 
 import click
 
 from harp.cli.asking import keep_socket
 from harp.cli.common import run
-from harp.cli.decode import decode
-from harp.cli.ipsec import ipsec_config
-from harp.cli.looking import bindings, events, offload, peers, status
-from harp.cli.ordering import hold, rekey, release, reload, resync, switchback, switchover
-from harp.cli.watching import watch
+
+COMMANDS = {
+    "status": "looking",
+    "peers": "looking",
+    "bindings": "looking",
+    "events": "looking",
+    "offload": "looking",
+    "watch": "watching",
+    "switchover": "ordering",
+    "switchback": "ordering",
+    "hold": "ordering",
+    "release": "ordering",
+    "resync": "ordering",
+    "rekey": "ordering",
+    "reload": "ordering",
+    "ipsec-config": "ipsec",
+    "decode": "decode",
+}
+"""Name → module of `harp.cli`, loaded when it is wanted: `status` reads no captures."""
+
+
+class Commands(click.Group):
+    """The commands in the order of `COMMANDS`."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Their names."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """One of them; None: there is no such command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = import_module(f"harp.cli.{COMMANDS[cmd_name]}")
+        found: click.Command = getattr(module, cmd_name.replace("-", "_"))
+        return found
 
 
 @click.group(
     name="harpctl",
+    cls=Commands,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Example: harpctl status",
 )
@@ -24,7 +56,7 @@ from harp.cli.watching import watch
 @click.option("--json", "as_json", is_flag=True, help="JSON from every command.")
 @click.option(
     "--socket",
-    type=click.Path(path_type=Path),
+    type=click.Path(readable=False, path_type=Path),
     help="Socket of harpd; else HARP_SOCKET, else /run/harp/control.",
 )
 @click.pass_context
@@ -32,14 +64,6 @@ def harpctl(context: click.Context, as_json: bool, socket: Path | None) -> None:
     """Look into HARP, the Home Agent Reliability Protocol, and control a running harpd."""
     context.obj = as_json
     keep_socket(context, socket)
-
-
-for _command in (
-    *(status, peers, bindings, events, offload, watch),
-    *(switchover, switchback, hold, release, resync, rekey, reload),
-    *(ipsec_config, decode),
-):
-    harpctl.add_command(_command)
 
 
 def main() -> None:

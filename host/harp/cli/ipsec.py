@@ -8,8 +8,7 @@ import click
 
 from harp.cli.asking import json_option, print_json, wants_json
 from harp.cli.common import Failure
-from harp.cli.harpd import DEFAULT_FILE
-from harp.daemon.config.load import load
+from harp.daemon.config.load import DEFAULT_FILE, load
 from harp.daemon.protection.swanctl import configuration
 from harp.engine.config import Security
 

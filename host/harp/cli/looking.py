@@ -13,6 +13,7 @@ import msgspec
 from rich.table import Table
 
 from harp.cli.asking import (
+    asks,
     connect,
     console,
     duration,
@@ -35,6 +36,7 @@ Record = dict[str, Any]
 @click.command(epilog="Example: harpctl status --json")
 @json_option
 @click.pass_context
+@asks
 def status(context: click.Context, as_json: bool) -> None:
     """Roles, bindings and parts of this harpd, at one moment."""
     with connect(context) as control:
@@ -52,6 +54,7 @@ def status(context: click.Context, as_json: bool) -> None:
 @group_option
 @json_option
 @click.pass_context
+@asks
 def peers(context: click.Context, group: int | None, as_json: bool) -> None:
     """The other members, as their HELLOs describe them."""
     with connect(context) as control:
@@ -75,6 +78,7 @@ def peers(context: click.Context, group: int | None, as_json: bool) -> None:
 @group_option
 @json_option
 @click.pass_context
+@asks
 def bindings(
     context: click.Context, home_address: str | None, group: int | None, as_json: bool
 ) -> None:
@@ -91,6 +95,7 @@ def bindings(
 @click.option("--since", type=click.IntRange(min=0), help="Only events above this number.")
 @json_option
 @click.pass_context
+@asks
 def events(context: click.Context, since: int | None, as_json: bool) -> None:
     """What happened last: roles, peers, commands, and what the log says."""
     with connect(context) as control:
@@ -105,6 +110,7 @@ def events(context: click.Context, since: int | None, as_json: bool) -> None:
 @click.command(epilog="Example: harpctl offload --json")
 @json_option
 @click.pass_context
+@asks
 def offload(context: click.Context, as_json: bool) -> None:
     """The board, or what stands for it."""
     with connect(context) as control:

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from harp.cli.asking import connect, group_option, json_option, print_json, wants_json
+from harp.cli.asking import asks, connect, group_option, json_option, print_json, wants_json
 from harp.cli.common import Failure
 from harp.cli.looking import event_line
 from harp.tables.constants import HARELIABILITY_TIMEOUT_US, SWITCH_DRAIN_TIMEOUT_US, US_PER_S
@@ -29,6 +29,7 @@ _force = click.option(
 @group_option
 @json_option
 @click.pass_context
+@asks
 def switchover(
     context: click.Context,
     check: bool,
@@ -48,6 +49,7 @@ def switchover(
 @group_option
 @json_option
 @click.pass_context
+@asks
 def switchback(
     context: click.Context, to: str | None, force: bool, group: int | None, as_json: bool
 ) -> None:
@@ -59,6 +61,7 @@ def switchback(
 @group_option
 @json_option
 @click.pass_context
+@asks
 def hold(context: click.Context, group: int | None, as_json: bool) -> None:
     """Keep this member from ever taking over, until `release`."""
     _order(context, "hold", as_json, group=group)
@@ -68,6 +71,7 @@ def hold(context: click.Context, group: int | None, as_json: bool) -> None:
 @group_option
 @json_option
 @click.pass_context
+@asks
 def release(context: click.Context, group: int | None, as_json: bool) -> None:
     """End `hold`."""
     _order(context, "release", as_json, group=group)
@@ -77,6 +81,7 @@ def release(context: click.Context, group: int | None, as_json: bool) -> None:
 @group_option
 @json_option
 @click.pass_context
+@asks
 def resync(context: click.Context, group: int | None, as_json: bool) -> None:
     """Fetch the whole binding cache from the active again."""
     _order(context, "resync", as_json, group=group)
@@ -86,6 +91,7 @@ def resync(context: click.Context, group: int | None, as_json: bool) -> None:
 @group_option
 @json_option
 @click.pass_context
+@asks
 def rekey(context: click.Context, group: int | None, as_json: bool) -> None:
     """Ask every mobile node to run IKE again with this home agent."""
     _order(context, "rekey", as_json, group=group)
@@ -94,6 +100,7 @@ def rekey(context: click.Context, group: int | None, as_json: bool) -> None:
 @click.command(name="reload", epilog="Example: harpctl reload")
 @json_option
 @click.pass_context
+@asks
 def reload(context: click.Context, as_json: bool) -> None:
     """Read the configuration file again, as SIGHUP does; the role stays."""
     with connect(context) as control:

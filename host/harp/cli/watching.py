@@ -10,7 +10,7 @@ from rich.console import Group as Stack
 from rich.live import Live
 from rich.text import Text
 
-from harp.cli.asking import as_line, connect, console, json_option, wants_json
+from harp.cli.asking import as_line, asks, connect, console, json_option, wants_json
 from harp.cli.looking import event_line, group_table, part_lines, peer_table
 from harp.daemon.control.client import ControlClient
 
@@ -23,6 +23,7 @@ SHOWN = 12
 @click.command(epilog="Example: harpctl watch --json | jq .kind")
 @json_option
 @click.pass_context
+@asks
 def watch(context: click.Context, as_json: bool) -> None:
     """Roles, peers and events, live; Ctrl-C ends it.
 

@@ -16,6 +16,8 @@ from harp.daemon.config.problem import BadConfig, Problem
 from harp.daemon.config.schema import ROOT
 from harp.daemon.config.tree import read
 
+DEFAULT_FILE = Path("/etc/harp/harpd.toml")
+"""Where it is unless told."""
 MAX_OCTETS = 4 * 1024 * 1024
 """A file longer than this is no configuration."""
 

@@ -25,7 +25,11 @@ Binding = dict[str, object]
 def pages(store: BindingStore, group: int, now: Callable[[], int]) -> Iterator[list[Binding]]:
     """All bindings. Between two pages the cache may change: what stays is met exactly once."""
     entries = store.entries()
-    while page := [_binding(entry, group, now()) for _, entry in islice(entries, PAGE)]:
+    while True:
+        at = now()
+        page = [_binding(entry, group, at) for _, entry in islice(entries, PAGE)]
+        if not page:
+            return
         yield page
 
 
