@@ -31,6 +31,7 @@ from harp.tables.ipv6 import ETHERTYPE_IPV6, FIXED_HEADER_OCTETS
 from harp.tables.mh import HARP_MH
 from harp.tables.mh import NEXT_HEADER as MOBILITY
 from harp.wire.codec import parse_harp_head
+from harp.wire.fault import Fault
 
 T = TypeVar("T")
 ETHERNET_OCTETS = 14
@@ -209,7 +210,11 @@ class Observer(Station):
             self.other_advertisements += 1
 
     def _harp(self, member: str, mh: bytes, at_ns: int) -> None:
-        _, _, _, _, flags, _, lifetime_s, *_ = head = parse_harp_head(mh)
+        try:
+            head = parse_harp_head(mh)
+        except Fault:
+            return  # of another version, or broken: the members' to judge
+        flags, lifetime_s = head[4], head[6]
         if head[0] is HarpType.SS_REQ:
             self._note(Seen(at_ns, member, "ss_req"), "asks for state", "note")
         if head[0] is not HarpType.HELLO:

@@ -76,6 +76,10 @@ class Lab:
         end_ns = time.time_ns()
         return as_rows(self.timeline, heard, seen, self.pingers, self._begin_ns, end_ns)
 
+    def logs(self, lines: int = 200) -> dict[str, list[str]]:
+        """The end of what each daemon said."""
+        return {name: member.said()[-lines:] for name, member in self.members.items()}
+
     # Home agents
 
     def start(self, *names: str) -> None:

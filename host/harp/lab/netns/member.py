@@ -216,10 +216,15 @@ class Member:
                 found[int(word)] = (name, start_time(int(word)))
         return found
 
+    def said(self) -> list[str]:
+        """Lines of its log."""
+        if not self.log.exists():
+            return []
+        return self.log.read_text("utf-8", errors="replace").splitlines()
+
     def last_words(self, lines: int = 3) -> str:
         """End of its log, in one line."""
-        text = self.log.read_text("utf-8", errors="replace") if self.log.exists() else ""
-        return " / ".join(text.splitlines()[-lines:]) or "it said nothing"
+        return " / ".join(self.said()[-lines:]) or "it said nothing"
 
     @property
     def _file(self) -> Path:

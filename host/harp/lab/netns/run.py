@@ -67,6 +67,7 @@ class Run:
                 yield lab
             finally:
                 self.records.setdefault("labs", []).append(lab.history())
+                self.records["logs"] = lab.logs()
 
     def check(self, holds: bool, otherwise: str) -> None:
         """One thing that must hold."""

@@ -51,7 +51,7 @@ def _settings(rng: Random, members: int) -> dict[str, str]:
         if rng.random() < chance:
             chosen[name] = rng.choice(values)
 
-    sometimes(0.75, "early", "1")
+    sometimes(0.9, "early", "1")
     sometimes(0.2, "mode", "hard")
     sometimes(0.2, "security", "psk")
     sometimes(0.15, "multicast", "0")

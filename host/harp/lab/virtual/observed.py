@@ -151,6 +151,8 @@ class Bounds:
         self.slack = 60_000 + way
         """Ways through the network and late timers, with a 2 % drift of clocks."""
         self.interval = config.hello_interval_us
+        self.next_call = self.interval * 11 // 10
+        """A member that runs has a HELLO due."""
         self.detection = config.detection_us * 102 // 100
         self.skew = config.skew_us * 102 // 100
         self.one_active = self.detection + self.skew + settings.us("sync_timeout_ms") + self.slack

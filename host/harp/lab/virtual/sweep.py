@@ -17,8 +17,6 @@ from harp.lab.virtual.world import Outcome, run
 
 CHUNK = 20
 """Scenarios that one task runs."""
-COLLECT_EVERY = 10
-"""Scenarios between two collections of garbage."""
 PERCENTILES = (50, 90, 99, 100)
 
 
@@ -102,8 +100,7 @@ def run_chunk(first: int, count: int, maker: Maker = make_engine) -> Tally:
     try:
         for seed in range(first, first + count):
             tally.add(run(generate(seed), maker))
-            if seed % COLLECT_EVERY == 0:
-                gc.collect()
+        gc.collect()
     finally:
         gc.unfreeze()
         gc.enable()

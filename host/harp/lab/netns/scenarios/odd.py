@@ -5,6 +5,7 @@ Ref: harp.md §1 (versions), §3 (reasons), §7 (sign, permissive, enforce)
 
 from __future__ import annotations
 
+import json
 import socket
 import time
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from harp.daemon.control.protocol import Question
+from harp.daemon.filter.ruleset import DROPPED, TABLE
 from harp.lab.netns import plan
 from harp.lab.netns.flood import FloodProcess
 from harp.lab.netns.lab import Lab
@@ -51,7 +53,7 @@ def flood(run: Run) -> None:
             lab.timeline.add(target, "the flood is over", "note")
             role = "active" if target == active else "standby"
             gaps = {n: h.longest_gap_ns / NS_PER_MS for n, h in lab.observer.heard.items()}
-            counted = _difference(before, _counters(lab, target))
+            counted = _dropped(before, _counters(lab, target))
             run.figures[f"at_{role}"] = {
                 "sent": int(sent["sent"]),
                 "rate_per_s": round(sent["rate"]),
@@ -147,16 +149,24 @@ def _key_file(lab: Lab, spi: int) -> tuple[int, Path]:
 
 
 def _counters(lab: Lab, name: str) -> dict[str, int]:
+    """Of the group, and under `filter.` the drops of the kernel's filter in front of it."""
     with lab.control(name) as control:
-        found: dict[str, int] = control.counters()
+        found = control.counters()
+    listed = lab.world.run(name, "nft", "-j", "list", "counters", "table", "ip6", TABLE)
+    for row in json.loads(listed.stdout or '{"nftables": []}')["nftables"]:
+        counter = row.get("counter", {})
+        kind, _, reason = counter.get("name", "").partition(DROPPED)
+        if reason and not kind:
+            found[f"filter.{reason}"] = counter["packets"]
     return found
 
 
-def _difference(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, int]:
+def _dropped(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, int]:
+    """What was dropped in the meantime, by where and why."""
     return {
         name: count - before.get(name, 0)
         for name, count in after.items()
-        if count > before.get(name, 0)
+        if name.startswith(("filter.", "received.")) and count > before.get(name, 0)
     }
 
 

@@ -76,7 +76,7 @@ def hard_switch(run: Run) -> None:
         wait_bound(lab, walker.node)
         tunnel = lab.ping(home_of())
         pause(0.5)
-        new = plan.MEMBERS[1]
+        new = next(name for name in plan.MEMBERS if name != old)
         asked_ns = _switch(lab, old, new)
         wanted = plan.HOME_PORTS[new].address.packed
         _wait(lambda: walker.node.bound == wanted, SWITCHED_S)
