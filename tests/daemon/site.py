@@ -9,6 +9,7 @@ from harp.daemon.config.model import DaemonConfig, GroupSettings
 from harp.engine.config import (
     EngineConfig,
     GroupConfig,
+    Key,
     LinkConfig,
     MemberConfig,
     Prefix,
@@ -53,3 +54,8 @@ def daemon_config(run_dir: Path, group: GroupConfig | None = None) -> DaemonConf
         state_dir=run_dir,
         run_dir=run_dir,
     )
+
+
+def psk() -> Protection:
+    """One key."""
+    return Protection(Security.PSK, keys=(Key(256, bytes(range(16))),))
