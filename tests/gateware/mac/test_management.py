@@ -195,14 +195,25 @@ def test_delays_are_set_and_links_followed(phy: Phy) -> None:
     setup = [(register, value) for address, register, value in wire.writes if address == 0]
     if phy is MARVELL_88E1512:
         assert setup == [(22, 2), (21, 0x0030), (22, 0), (0, 0x9140)]
+    elif phy is BROADCOM_B50612D:
+        delays = [(0x18, 0x7007), (0x18, 0xF107), (0x1C, 0x0C00), (0x1C, 0x8E00)]
+        assert setup == [*delays, (0, NEGOTIATE)]
     else:
-        assert setup == [
-            (0x18, 0x7007),
-            (0x18, 0xF107),
-            (0x1C, 0x0C00),
-            (0x1C, 0x8E00),
-            (0, 0x1340),
-        ]
+        assert setup[8:] == [(13, 2), (14, 8), (13, 0x4002), (14, 0x03EF), (0, NEGOTIATE)]
+
+
+def test_a_port_without_power_negotiates_anew_when_it_has_it_again() -> None:
+    wire, controls = Wire({0: phy_registers(MARVELL_88E1512)}), list[int]()
+    dut = PhyManager(PhyBus(MARVELL_88E1512, (0,)), CLOCK_HZ)
+
+    async def drive(ctx: Any) -> None:
+        for enable, clocks in ((1, 18_000), (0, 9_000), (1, 9_000)):
+            ctx.set(dut.enable, enable)
+            await attend(ctx, dut, wire, clocks)
+        controls.extend(value for _, register, value in wire.writes if register == 0)
+
+    run(dut, drive)
+    assert controls == [0x9140, POWER_DOWN, NEGOTIATE]
 
 
 def test_another_phy_is_told_and_its_link_stays_down() -> None:
