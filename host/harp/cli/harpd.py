@@ -10,6 +10,7 @@ from harp.cli.common import run
 from harp.daemon import main as daemon
 from harp.daemon.config.check import check as check_file
 from harp.daemon.config.load import load
+from harp.daemon.undo import undo as undo_all
 
 DEFAULT_FILE = Path("/etc/harp/harpd.toml")
 
@@ -41,8 +42,6 @@ def harpd(context: click.Context, config: Path, undo: bool, check: bool, as_json
     if check:
         context.exit(check_file(config, as_json))
     if undo:
-        from harp.daemon.undo import undo as undo_all
-
         for line in undo_all(load(config)):
             click.echo(line)
         return
