@@ -15,7 +15,9 @@ from harp_gateware.mac.phys import (
     BROADCOM_B50612D,
     MARVELL_88E1512,
     MICROCHIP_KSZ9031,
+    NEGOTIATE,
     PHYS,
+    POWER_DOWN,
     Phy,
     PhyBus,
 )
