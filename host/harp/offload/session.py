@@ -227,7 +227,8 @@ class Session:
 
     def _wait_us(self, frame: bytes, ask: Ask) -> int:
         words = 0 if ask.op is LinkOp.WRITE else ask.count
-        answer = octets_of(ANSWER_HEAD + ANSWER_TAIL) + words * WORD_OCTETS + CRC_OCTETS + FRAMING_OCTETS
+        answer = octets_of(ANSWER_HEAD + ANSWER_TAIL) + words * WORD_OCTETS
+        answer += CRC_OCTETS + FRAMING_OCTETS
         # The device may be in the middle of another message.
         line_us = int((len(frame) + answer + MAX_MESSAGE_OCTETS) * self._octet_us)
         if self.round_trip_us is None:

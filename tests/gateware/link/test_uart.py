@@ -227,7 +227,7 @@ def test_cobs_in() -> None:
             ctx.set(dut.i.valid, 1)
             await ctx.tick()
             ctx.set(dut.i.valid, 0)
-            await ctx.tick().repeat(rng.randrange(3))
+            await ctx.tick().repeat(rng.randrange(3) + 1)
         await ctx.tick().repeat(3)
 
     async def take(ctx: Any) -> None:
