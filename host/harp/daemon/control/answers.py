@@ -12,7 +12,6 @@ import os
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from functools import cache
-from importlib import metadata
 from ipaddress import AddressValueError, IPv6Address
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from harp.daemon.control.pages import Binding, of_home_address, pages
 from harp.daemon.control.protocol import Question, Refused, Request, Wrong
 from harp.daemon.parts import Parts
 from harp.daemon.runtime import Runtime
+from harp.daemon.version import version
 from harp.engine import checks
 from harp.engine.events import Command
 from harp.engine.group import Group
@@ -63,7 +63,7 @@ class Answers:
         """Everything, at one moment."""
         return {
             "harpd": {
-                "version": _version(),
+                "version": version(),
                 "pid": os.getpid(),
                 "configuration": str(self._path),
                 "since": self._since,
@@ -130,13 +130,6 @@ class Answers:
         if request.group not in groups:
             raise Refused(Wrong.UNKNOWN_GROUP, f"no group {request.group} here; there are {there}")
         return groups[request.group]
-
-
-def _version() -> str:
-    try:
-        return metadata.version("harp-offload")
-    except metadata.PackageNotFoundError:  # run from the source tree
-        return "unpackaged"
 
 
 def _member(group: Group, text: str) -> bytes:

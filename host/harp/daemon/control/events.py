@@ -109,7 +109,7 @@ class EventLog:
         """A peer changed."""
         name = self._names.get((change.group, change.peer)) or str(IPv6Address(change.peer))
         link = change.link if isinstance(change, PeerLinkChanged) else None
-        self._add("peer", change.group, peer=name, change=_word(change), link=link)
+        self._add("peer", change.group, peer=name, change=change_word(change), link=link)
 
     def dropped(self, drop: Dropped) -> None:
         """Counted elsewhere."""
@@ -136,7 +136,8 @@ class EventLog:
             feed.put(event)
 
 
-def _word(change: PeerEffect) -> str:
+def change_word(change: PeerEffect) -> str:
+    """What became of a peer, in a word."""
     match change:
         case PeerUp():
             return "up"

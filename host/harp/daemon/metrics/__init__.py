@@ -1,0 +1,1 @@
+"""Prometheus metrics of harpd, served from its own loop."""
