@@ -263,6 +263,8 @@ class Asker:
     @property
     def deadline(self) -> int | None:
         """The earliest repetition or end, µs."""
+        if not self._open:
+            return None
         return min(
             (due for each in self._open.values() if (due := each.deadline) is not None),
             default=None,

@@ -310,10 +310,12 @@ class HomeAgent:
     @property
     def deadline(self) -> int | None:
         """When `expire` is due, µs."""
-        times = [self._store.tombstone_deadline]
+        first = self._store.tombstone_deadline
         if self._service is Service.ON:
-            times += [self._store.deadline, self._dad.deadline]
-        return min((time for time in times if time is not None), default=None)
+            for due in (self._store.deadline, self._dad.deadline):
+                if due is not None and (first is None or due < first):
+                    first = due
+        return first
 
     def _entry(self, key: Key) -> Entry:
         entry = self._store.get(*key)

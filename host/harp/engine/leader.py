@@ -465,14 +465,13 @@ class Leader:
     @property
     def deadline(self) -> int | None:
         """When something is due, µs; exchanges and answers apart. A batch is due at once."""
-        times = [self.log.deadline, self._gate.deadline, self.reconcile.deadline]
-        if self.log.batched:
-            times.append(self._batched_at)
-        if not self.reconcile.running:
-            times.append(self._digest_at)
-        if self._waiting():
-            times.append(self._poll_at)
-        return min((time for time in times if time is not None), default=None)
+        first = self._poll_at if any(map(self._waits, self._standbys)) else None
+        log_due = self._batched_at if self.log.batched else self.log.deadline
+        digest_due = None if self.reconcile.running else self._digest_at
+        for due in (log_due, digest_due, self._gate.deadline, self.reconcile.deadline):
+            if due is not None and (first is None or due < first):
+                first = due
+        return first
 
 
 def _home_of(change: Change) -> bytes:

@@ -246,5 +246,8 @@ class ReplicatedLog:
     @property
     def deadline(self) -> int | None:
         """The earliest repetition, µs."""
-        lanes = self._lanes.values()
-        return min((lane.due for lane in lanes if lane.due is not None), default=None)
+        first: int | None = None
+        for lane in self._lanes.values():
+            if lane.due is not None and (first is None or lane.due < first):
+                first = lane.due
+        return first

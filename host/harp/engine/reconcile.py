@@ -192,6 +192,8 @@ class Reconcile:
     @property
     def deadline(self) -> int | None:
         """End of the reconcile, or the next attempt, µs; exchanges apart."""
+        if not self._ahead:
+            return self._until if self.running else None
         waiting = (a for a in self._ahead.values() if not (a.exchange or a.active))
         times = [ahead.retry_at for ahead in waiting]
         if self.running:

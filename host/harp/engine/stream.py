@@ -278,4 +278,6 @@ class Answers:
     @property
     def deadline(self) -> int | None:
         """The earliest repetition, µs."""
+        if not self._streams:
+            return None
         return min((stream.deadline for stream in self._streams.values()), default=None)

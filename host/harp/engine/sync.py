@@ -365,9 +365,11 @@ class Sync:
     @property
     def deadline(self) -> int | None:
         """When `expire` is due, µs."""
-        part = self._leader if self._leading else self._replica
-        times = (self._asker.deadline, self._answers.deadline, part.deadline)
-        return min((time for time in times if time is not None), default=None)
+        first = self._leader.deadline if self._leading else self._replica.deadline
+        for due in (self._asker.deadline, self._answers.deadline):
+            if due is not None and (first is None or due < first):
+                first = due
+        return first
 
     # Journal
 

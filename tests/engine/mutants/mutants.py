@@ -84,7 +84,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "role_base",
         "(peer.synchronised, *peer.strength) > mine",
         "(peer.synchronised, *peer.strength) < mine",
-        13,
+        "log_of_another_branch",
         "takes_its_turn",
     ),
     Mutant(
@@ -193,10 +193,10 @@ MUTANTS: tuple[Mutant, ...] = (
         "promise_not_lost",
     ),
     Mutant(
-        "base_forgotten_in_new_term",
-        "sync",
-        "            effects = self._begin_term(self.base, now)\n",
-        "            effects = self._begin_term(self.position, now)\n",
+        "ahead_is_asked_for_nothing_new",
+        "reconcile",
+        "ahead.since = self.included.before(ahead.position)",
+        "ahead.since = ahead.position",
         "one_way_deaf",
         "promise_not_lost",
     ),
@@ -205,7 +205,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "reconcile",
         "if self.included.covers(position):",
         "if not self.included.covers(position):",
-        4,
+        "ahead_by_moves",
         "promise_not_lost",
     ),
     Mutant(
@@ -288,7 +288,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "            wait.standby, wait.protected = False, True\n",
         "            wait.standby, wait.protected = False, True\n        for wait in self._waits:\n"
         "            wait.standby, wait.protected = False, True\n",
-        2,
+        "rough_links",
         "acknowledged_after_standby",
     ),
     Mutant(
@@ -321,7 +321,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "table",
         "        self._write_tombstone(slot, record, position, expires)\n\n    def _write_live",
         "        del expires\n        self._remove(slot)\n\n    def _write_live",
-        140,
+        191,
         "deletion_stays",
     ),
     # Home agent (harp.md §10)
