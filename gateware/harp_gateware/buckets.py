@@ -54,14 +54,26 @@ class Buckets(wiring.Component):
         self._judge(m)
         return m
 
+    def _ram(self, m: Module, name: str, rows: list[int], value: Signal) -> memory.WritePort:
+        """A block RAM, its output in `value`, 2 clocks behind `self._at`.
+
+        The row that is written is never one that counts and is read in the same clock.
+        """
+        ram = memory.Memory(
+            shape=len(value), depth=self._depth, init=rows, attrs={"no_rw_check": 1}
+        )
+        m.submodules[name] = ram
+        write, read = ram.write_port(), ram.read_port()
+        m.d.comb += read.addr.eq(self._at)
+        m.d.sync += value.eq(read.data)
+        return write
+
     def _settings(self, m: Module) -> None:
         """The host's two words a bucket, in a RAM each."""
         request, waits = Signal(RAM_REQUEST), Signal()
-        at = self._at
-        m.d.sync += [
-            at.eq(Mux(self.busy, self.index, request.address[1 : 1 + BUCKET_INDEX])),
-            self._index.eq(at),
-        ]
+        at, late = self._at, Signal(BUCKET_INDEX)
+        m.d.comb += at.eq(Mux(self.busy, self.index, request.address[1 : 1 + BUCKET_INDEX]))
+        m.d.sync += [late.eq(at), self._index.eq(late)]
         done = waits & ~self.busy
         answer = Signal(3)
         with m.If(self.i_ram_bucket.valid):
@@ -73,16 +85,12 @@ class Buckets(wiring.Component):
         ):
             field = BUCKET.field(name)
             rows = [BUCKET.reset_of(field, n) for n in range(self._depth)]
-            ram = memory.Memory(shape=WORD_BITS, depth=self._depth, init=rows)
-            m.submodules[name] = ram
-            read, write = ram.read_port(domain="comb"), ram.write_port()
+            write = self._ram(m, name, rows, value)
             m.d.comb += [
-                read.addr.eq(at),
                 write.addr.eq(request.address[1 : 1 + BUCKET_INDEX]),
                 write.data.eq(request.data[:WORD_BITS]),
                 write.en.eq(done & request.write & (request.address[0] == word)),
             ]
-            m.d.sync += value.eq(read.data)
         m.d.sync += [
             answer.eq(Cat(done, answer[0], answer[0] & ~request.write)),
             self.o_ram_bucket.valid.eq(answer[1]),
@@ -93,10 +101,7 @@ class Buckets(wiring.Component):
 
     def _dues(self, m: Module) -> None:
         """The state: read beside the settings, written when a token is taken."""
-        m.submodules.due = ram = memory.Memory(shape=TIME_US, depth=self._depth, init=[])
-        read, self._write = ram.read_port(domain="comb"), ram.write_port()
-        m.d.comb += read.addr.eq(self._at)
-        m.d.sync += self._due.eq(read.data)
+        self._write = self._ram(m, "due", [0] * self._depth, self._due)
 
     def _judge(self, m: Module) -> None:
         """Lead over now, then conformance, then the time that is due next."""

@@ -35,9 +35,10 @@ class Deadlines(wiring.Component):
     """Keeps a row of `FLAGS` and a `DUE_ROW` of each peer; raises `peer_down` and `peer_late`.
 
     `flags` is the row of `at`, in the same clock; `write` writes `next_flags` there, `set_due`
-    `next_due`. The scan takes 4 clocks a peer and a clock for each `write` that meets its end, so
-    an event is raised within 4 x `peers` + 8 clocks of the µs in which `now_us` reaches it, if
-    `write` is rare. What is written while the scan looks at it is looked at in its next round.
+    `next_due`. While `hold` is 1 nothing else writes that row: the scan waits. The scan takes 4
+    clocks a peer and waits for each `write` or `hold` that meets its end, so an event is raised
+    within 4 x `peers` + 16 clocks of the µs in which `now_us` reaches it, if HELLOs come as fast as
+    a line carries them. What is written while the scan looks at it is looked at in its next round.
 
     `ready` is 0 in the `peers` clocks after reset, in which all rows become UNKNOWN (and `clear`
     says which); nothing may be written then.
@@ -50,6 +51,7 @@ class Deadlines(wiring.Component):
                 "now_us": In(TIME_US),
                 "at": In(PEER_INDEX),
                 "flags": Out(FLAGS),
+                "hold": In(1),
                 "write": In(1),
                 "next_flags": In(FLAGS),
                 "set_due": In(1),
@@ -95,7 +97,9 @@ class Deadlines(wiring.Component):
             self._set.addr.eq(Mux(self.write, self.at, self._index)),
             self._set.data.eq(Mux(self.write, self.next_flags.as_value(), next_flags.as_value())),
         ]
-        touched_now = touched | (self.write & (self.at == self._index))
+        here = self.at == self._index
+        touched_now = touched | (self.write & here)
+        waits = self.write | (self.hold & here)
         m.d.sync += [self.o.valid.eq(0), touched.eq(touched_now)]
         with m.If(self.write):
             m.d.comb += self._set.en.eq(1)
@@ -129,10 +133,10 @@ class Deadlines(wiring.Component):
                     ]
                 with m.Elif(flags.state == State.UP):
                     m.d.comb += next_flags.state.eq(State.LATE)
-                with m.If(touched | ~self.write):
+                with m.If(touched | ~waits):
                     m.d.sync += [self._index.eq(Mux(last, 0, self._index + 1)), touched.eq(0)]
                     m.next = "Read"
-                with m.If(~touched & ~self.write & (go_down | go_late)):
+                with m.If(~touched & ~waits & (go_down | go_late)):
                     m.d.comb += self._set.en.eq(1)
                     m.d.sync += self.o.valid.eq(go_down | (flags.state == State.UP))
         m.d.sync += [

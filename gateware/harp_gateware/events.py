@@ -46,13 +46,13 @@ class Events(wiring.Component):
     """Enters events of several sources, pushes what is pending, clears what is acknowledged.
 
     Each source has its own queue, as deep as `depths` says; a full one sets `lost` (a defect) for
-    a clock. An entry takes 4 clocks. The scan for the next push begins at the highest priority
-    after each push and looks at an id in 4 clocks, if nothing is entered meanwhile.
+    a clock. An entry takes 5 clocks. The scan for the next push begins at the highest priority
+    after each push and looks at an id in 5 clocks, if nothing is entered meanwhile.
 
     A push is repeated EVENT_REPEAT_US after the last one, until `ack` with the count that the event
     then has; another count only makes it due at once. Flags and counts are exact; pushes of
     `replay` and `flood` are 100 ms apart in each kind. Counts stay at 65,535. An `ack` while one is
-    under way (4 clocks, behind what waits to be entered) is ignored: its event is pushed again.
+    under way (5 clocks, behind what waits to be entered) is ignored: its event is pushed again.
     """
 
     def __init__(self, depths: tuple[int, ...]) -> None:
@@ -180,13 +180,16 @@ class Events(wiring.Component):
         m.d.sync += self._held.eq(Cat(*holds).any())
 
     def _work(self, m: Module) -> None:
-        """One row at a time: read, one clock, look at it and write."""
+        """One row at a time: read, a clock, look at it, then act on what was seen and write."""
         scan = Signal(ID)
         stamp = Signal(STAMP)
         now = self.now_us
-        past = Signal()
+        past, agrees = Signal(), Signal()
         waited = (now[:TOLD] - self._row.told_us)[:TOLD]
-        m.d.comb += past.eq(~self._row.told | (waited >= EVENT_REPEAT_US))
+        m.d.sync += [
+            past.eq(~self._row.told | (waited >= EVENT_REPEAT_US)),
+            agrees.eq(self._row.count == self._ack_count),
+        ]
         back = (now[:STAMP] - stamp)[:STAMP]
         set_, clear = Signal(), Signal()
         here = (1 << self._id[:5])[:EVENT_STRIDE]
@@ -223,6 +226,8 @@ class Events(wiring.Component):
             with m.State("Take"):
                 m.next = "Look"
             with m.State("Look"):
+                m.next = "Act"
+            with m.State("Act"):
                 m.next = "Choose"
                 with m.If(work[0]):
                     m.d.comb += [set_.eq(1), self._write.en.eq(1)]
@@ -230,7 +235,7 @@ class Events(wiring.Component):
                 with m.If(work[1]):
                     m.d.comb += [
                         self._ack_done.eq(1),
-                        clear.eq(self._row.count == self._ack_count),
+                        clear.eq(agrees),
                         self._write.en.eq(self._flag),
                         self._write.data.told.eq(0),
                     ]

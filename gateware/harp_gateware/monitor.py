@@ -53,7 +53,7 @@ class Monitor(wiring.Component):
 
     Deadlines: as `Deadlines` says. `o_heard` are events from HELLOs, `o_due` those from time; two
     streams, as both can have one in the same clock. Commands and the host's accesses are served
-    between two HELLOs, for which 3 clocks in a row are enough.
+    between two HELLOs, for which 4 clocks in a row are enough.
     """
 
     def __init__(self, peers: int = PEERS) -> None:
@@ -91,6 +91,7 @@ class Monitor(wiring.Component):
         connect(m, flipped(self.i_peer), self._stored.i_peer)
         connect(m, flipped(self.o_due), self._deadlines.o)
         self._busy = Signal()  # a HELLO is under way: rows are read for it
+        self._was_busy = Signal()  # a clock ago, so `self._at` is not the host's yet
         self._applying = Signal()  # it ends
         self._hello = Signal(HELLO_REQUEST)
         self._host_at = Signal(PEER_INDEX)
@@ -109,7 +110,11 @@ class Monitor(wiring.Component):
         """Rows by peer: of the HELLO's while one is under way, else of the host's element."""
         self._at = Signal(PEER_INDEX)
         deadlines, stored = self._deadlines, self._stored
-        m.d.comb += self._at.eq(Mux(self._busy, self._hello.peer, self._host_at))
+        m.d.sync += self._was_busy.eq(self._busy)
+        with m.If(self.i_hello.valid):
+            m.d.sync += self._at.eq(self.i_hello.p.peer)
+        with m.Elif(~self._busy):
+            m.d.sync += self._at.eq(self._host_at)
         self._row: dict[str, Value] = {}
         self._write = {}
         shapes = {
@@ -130,6 +135,7 @@ class Monitor(wiring.Component):
         m.d.comb += [
             deadlines.now_us.eq(self.now_us),
             deadlines.at.eq(self._at),
+            deadlines.hold.eq(self._busy),
             # After reset no MH is stored, as no state is known.
             stored.peer.eq(Mux(deadlines.ready, self._at, deadlines.clear)),
             stored.forget.eq(self._forgets | ~deadlines.ready),
@@ -210,9 +216,14 @@ class Monitor(wiring.Component):
         m.d.sync += [self._applying.eq(self.i_hello_done.valid), done.eq(self.i_hello_done.p)]
         accepted = self._applying & self._accepted
         news = self._verdict == HelloVerdict.NEWS
-        state = Signal(State)
+        # The scan leaves the row alone meanwhile.
+        state = self._deadlines.flags.state
+        was_up, was_left = Signal(), Signal()
+        m.d.sync += [
+            was_up.eq((state == State.UP) | (state == State.LATE)),
+            was_left.eq(state == State.LEFT),
+        ]
         m.d.comb += [
-            state.eq(self._deadlines.flags.state),
             self._stored.store.eq(accepted & done.store),
             ledger.add.eq(accepted),
             ledger.clear.eq(self._forgets),
@@ -225,7 +236,6 @@ class Monitor(wiring.Component):
             sequence.eq(self._last),
             sequence.word_select(~hello.multicast, 16).eq(hello.sequence),
         ]
-        was_up = (state == State.UP) | (state == State.LATE)
         later, following = Signal(), Signal(EVENT)
         m.d.sync += [
             self.o_heard.valid.eq(later),
@@ -236,7 +246,7 @@ class Monitor(wiring.Component):
         ]
         with m.If(self._applying & (self._verdict == HelloVerdict.REPLAY)):
             self._raise(m, EventCode.REPLAY)
-        with m.If(accepted & self._leaving & (state != State.LEFT)):
+        with m.If(accepted & self._leaving & ~was_left):
             self._raise(m, EventCode.PEER_LEFT)
         with m.If(accepted & ~self._leaving & ~was_up):
             self._raise(m, EventCode.PEER_UP)
@@ -272,15 +282,19 @@ class Monitor(wiring.Component):
         address = self._access.address
         element = Mux(self._area[1], address[narrow:], address[wide:])
         forgets = Signal()
-        free = ~self._busy & self._deadlines.ready
+        free = ~self._busy & ~self._was_busy & self._deadlines.ready
         with m.FSM():
             with m.State("Idle"):
                 with m.If(waiting.any()):
                     m.d.sync += self._host_at.eq(lowest(waiting))
-                    m.next = "Look"
+                    m.next = "Go"
                 with m.Elif(self._area.any()):
                     m.d.sync += self._host_at.eq(element)
-                    m.next = "Serve"
+                    m.next = "Settle"
+            with m.State("Go"):
+                m.next = "Look"
+            with m.State("Settle"):
+                m.next = "Serve"
             with m.State("Look"):
                 # The row, the sums, the write: a HELLO between them begins it anew.
                 m.d.sync += forgets.eq((forget & here).any())

@@ -197,14 +197,13 @@ class Slots(wiring.Component):
         wait, charged = Signal(16), Signal()
         free_at = Signal(SPAN)
         self._free = Signal(init=1)
-        n = self._length + OVERHEAD_OCTETS
+        # The length stands long before the frame is out: a clock for each step.
+        n = Signal(range(TEMPLATE_OCTETS + OVERHEAD_OCTETS + 1))
+        m.d.sync += n.eq(self._length + OVERHEAD_OCTETS)
         # 50 n octets at 1.25, 12.5, 125 and 1250 octets a µs; the quotients are exact there.
-        by_speed = [
-            n * (SHARE * 4 // 5),
-            n * (SHARE * 4 // 50),
-            ((n * 2 + 4) * 205) >> 10,
-            ((n + 24) * 41) >> 10,
-        ]
+        tenths, hundredths = Signal(18), Signal(16)
+        by_speed = [n * (SHARE * 4 // 5), n * (SHARE * 4 // 50), tenths >> 10, hundredths >> 10]
+        m.d.sync += [tenths.eq((n * 2 + 4) * 205), hundredths.eq((n + 24) * 41)]
         m.d.sync += [wait.eq(Array(by_speed)[self.speed]), charged.eq(self._spent)]
         with m.If(charged):
             m.d.sync += [free_at.eq(self._now + wait), self._free.eq(0)]

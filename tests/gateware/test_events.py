@@ -12,7 +12,7 @@ from harp.tables.registers import BY_NAME
 from harp_gateware.events import SPACING_US, Events
 from harp_gateware.layouts import EventCode
 
-SWEEP = 4 * 384 + 20
+SWEEP = 5 * 384 + 20
 Push = tuple[int, int, int, int]  # time, id, first, count
 
 
