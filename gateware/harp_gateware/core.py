@@ -76,6 +76,8 @@ class Core(wiring.Component):
                 "net_state": In(PORT_STATE),
                 "host_state": In(PORT_STATE),
                 "host_link_enable": Out(1),
+                "lease": Out(1),
+                "fenced": Out(1),
                 **{f"uart__{f.name}": In(f.width) for f in BY_NAME["uart"].fields},
             }
         )
@@ -154,6 +156,8 @@ class Core(wiring.Component):
             guard.resigns.eq(self._slots.resigns),
             guard.links.eq(Cat(self.net_state.link, host_link)),
             self.host_link_enable.eq(guard.host_link_enable),
+            self.lease.eq(guard.lease),
+            self.fenced.eq(guard.fenced),
             bank.guard_state__lease.eq(guard.lease),
             bank.guard_state__fired.eq(guard.fired),
             bank.guard_state__fenced.eq(guard.fenced),
