@@ -89,7 +89,8 @@ def bench_config() -> Config:
     """The offload as the bench runs it: filter on, 32 peers of every kind, short deadlines.
 
     Peers 0 to 15 are verified, 16 to 23 seen, 24 to 27 bound to a VLAN, 28 and 29 must be
-    authenticated, 30 and 31 have no deadline. Buckets are quick, so that they run empty and fill.
+    authenticated, 30 and 31 have no deadline and the address and group of 25 and 28. Buckets are
+    quick, so that they run empty and fill.
     """
     types = default_types()
     types[BLOCKED_TYPE] = replace(types[BLOCKED_TYPE], allowed=False)
@@ -108,9 +109,10 @@ def bench_config() -> Config:
 
 def _bench_peer(index: int) -> Peer:
     deadline_us = 0 if index >= 30 else 400 + 250 * index
+    key = {30: 25, 31: 28}.get(index, index)
     return Peer(
-        peer_address(index),
-        GROUP + index % 3,
+        peer_address(key),
+        GROUP + key % 3,
         vlan=(0, 5, 9, 5)[index - 24] if 24 <= index < 28 else None,
         mode=Mode.SEEN if 16 <= index < 24 else Mode.VERIFIED,
         deadline_us=deadline_us,

@@ -1,6 +1,7 @@
 """Events, lease, watchdog, fence and slots (offload.md introduction, §4 and §5)."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -164,11 +165,10 @@ def test_action_event_fires_and_does_no_more() -> None:
     assert model.slots.due() == []
 
 
-def test_a_monitor_resigns_but_has_no_fence() -> None:
-    model = running(replace(ARMED, ports=1))
-    model.advance(1_000_000)
-    assert _events(model) == [("watchdog_fired", 200_000), ("lease_lost", 200_000)]
-    assert len(model.slots.due()) == 3
+@pytest.mark.parametrize("changes", [{}, {"watchdog_armed": False, "fence": (Fenced(bytes(16)),)}])
+def test_a_monitor_has_no_fence(changes: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="monitor has no"):
+        replace(ARMED, ports=1, **changes)
 
 
 def _kicked(model: Model, to_us: int) -> None:
@@ -221,6 +221,11 @@ def test_unfencing_arms_nothing_and_arming_again_does() -> None:
     model.write(600_000, watchdog_armed=True)
     model.kick(600_000)
     model.advance(900_000)
+    assert model.events.raised[EventKind.WATCHDOG_FIRED] == 1, "it was never disarmed"
+    model.write(900_000, watchdog_armed=False)
+    model.write(900_000, watchdog_armed=True)
+    model.kick(900_000)
+    model.advance(1_200_000)
     assert model.events.raised[EventKind.WATCHDOG_FIRED] == 2
 
 
@@ -230,6 +235,7 @@ def test_unfencing_before_the_fence_closes_keeps_it_open() -> None:
     model.unfence(201_000)
     model.advance(300_000)
     assert not model.guard.fenced
+    assert [due.earliest_us for due in model.slots.due()] == [200_000, 201_000]
 
 
 def _fenced() -> Model:
@@ -350,70 +356,90 @@ def test_a_slot_runs_with_the_lease_and_counts() -> None:
     model = Model(Config(slots=_slots(SLOT)))
     assert model.slots.due() == []
     assert model.kick(0) == (0,) * 8
-    assert _run(model, [700, 1700, 2700]) == [1, 2, 3]
+    assert _run(model, [0, 1000, 2000]) == [1, 2, 3]
     assert model.kick(3000) == (3, *(0,) * 7)
 
 
-@pytest.mark.parametrize(("at", "due"), [(1599, False), (1600, True), (1700, True), (1701, False)])
+@pytest.mark.parametrize(("at", "due"), [(899, False), (900, True), (1000, True), (1001, False)])
 def test_jitter_is_a_window_before_the_period(at: int, due: bool) -> None:
     model = running(Config(slots=_slots(replace(SLOT, jitter_percent=10))))
-    assert _run(model, [700]) == [1]
+    assert _run(model, [0]) == [1]
     assert (_run(model, [at]) == [2]) is due
 
 
 def test_a_frame_on_the_wire_may_hold_a_slot_up() -> None:
     model = running(Config(slots=_slots(SLOT)))
-    assert _run(model, [700]) == [1]
+    assert _run(model, [0]) == [1]
     octets = model.slots.due()[0].octets
-    assert model.slot_sent(octets, 1706, delay_us=5) is None
-    assert model.slot_sent(octets, 1706, delay_us=6) is not None
+    assert model.slot_sent(octets, 1006, delay_us=5) is None
+    assert model.slot_sent(octets, 1006, delay_us=6) is not None
+
+
+def test_periods_count_from_the_due_times_so_that_delays_do_not_add_up() -> None:
+    model = running(Config(slots=_slots(SLOT)))
+    for sent in range(3):
+        octets = patched(SLOT, sent + 1)
+        assert model.slot_sent(octets, 1000 * sent + 40, delay_us=50) is not None
+    (due,) = model.slots.due()
+    assert (due.earliest_us, due.latest_us) == (3000, 3001)
+
+
+def test_what_is_known_of_a_due_time_follows_from_the_sending() -> None:
+    model = running(Config(slots=_slots(replace(SLOT, jitter_percent=10))))
+    model.slot_sent(patched(SLOT, 1), 0)
+    assert model.slot_sent(patched(SLOT, 2), 960, delay_us=5) is not None
+    (due,) = model.slots.due()
+    assert (due.earliest_us, due.latest_us) == (955 + 900, 960 + 1000)
 
 
 def test_a_wrong_frame_or_none_owed_is_seen() -> None:
     model = running(Config(slots=_slots(SLOT)))
-    assert model.slot_sent(TEMPLATE, 700) is None
-    assert Model().slot_sent(patched(SLOT, 1), 700) is None
+    assert model.slot_sent(TEMPLATE, 0) is None
+    assert Model().slot_sent(patched(SLOT, 1), 0) is None
 
 
 def test_the_end_of_the_lease_stops_slots_and_a_kick_starts_them_anew() -> None:
     model = running(Config(slots=_slots(SLOT)))
-    assert _run(model, [700, 1700]) == [1, 2]
+    assert _run(model, [0, 1000]) == [1, 2]
     model.advance(200_000)
     assert model.slots.due() == []
     model.kick(300_000)
     (due,) = model.slots.due()
-    assert (due.earliest_us, due.latest_us) == (300_000, 301_000)
+    assert (due.earliest_us, due.latest_us) == (300_000, 300_001)
     assert _run(model, [300_001]) == [3]
 
 
 def test_a_rewritten_slot_starts_anew_and_others_do_not() -> None:
     model = running(Config(slots=_slots(SLOT, SLOT)))
-    model.slot_sent(patched(SLOT, 1), 500)
+    model.slot_sent(patched(SLOT, 1), 0)
     model.write(600, slots=_slots(replace(SLOT, period_us=2000), SLOT))
     windows = [(due.slot, due.earliest_us, due.latest_us) for due in model.slots.due()]
-    assert windows == [(0, 600, 2600), (1, 0, 1000)]
+    assert windows == [(0, 600, 601), (1, 0, 1)]
 
 
 def test_resigns_go_on_with_the_hellos_sequence_in_order() -> None:
     model = running(ARMED)
-    for at in range(500, 200_000, 1000):
+    for at in range(0, 200_000, 1000):
         assert model.slot_sent(model.slots.due()[0].octets, at) is not None
-    model.advance(200_000)
+    model.advance(202_000)
     owed = model.slots.due()
     assert [int.from_bytes(due.octets[62:64], "big") for due in owed] == [201, 202, 203]
-    assert model.slot_sent(owed[1].octets, 200_000, delay_us=1000) is None
-    assert [model.slot_sent(due.octets, due.earliest_us) == due for due in owed] == [True] * 3
+    assert model.slot_sent(owed[1].octets, 202_000, delay_us=2000) is None
+    sent = [model.slot_sent(due.octets, 202_000, delay_us=2000) for due in owed]
+    assert sent == owed
     assert model.slots.due() == []
     assert model.kick(300_000)[0] == 203
     assert model.slots.due() == []
 
 
-def test_after_the_watchdog_slots_run_only_when_written_again() -> None:
+def test_after_the_watchdog_slots_run_only_when_unfenced() -> None:
     model = running(ARMED)
     model.advance(300_000)
     model.kick(300_000)
+    other = replace(SLOT, period_us=2000)
+    model.write(300_000, slots=_slots(other, None, RESIGN))
     assert {due.slot for due in model.slots.due()} == {2}
-    model.write(300_000, slots=ARMED.slots)
+    model.unfence(300_000)
     assert {due.slot for due in model.slots.due()} == {0, 2}
 
 

@@ -12,7 +12,7 @@ from harp_sim.model.events import EventKind
 from harp_sim.model.model import Judgement, Model
 from harp_sim.model.monitor import PeerState
 
-from .kit import GROUP, HELLO, PEER, STRANGER, hello, peers, running, send
+from .kit import FILTERING, GROUP, HELLO, PEER, STRANGER, hello, peers, running, send
 
 NEWS, HEARTBEAT, REPLAY = Reason.HEARTBEAT_NEWS, Reason.HEARTBEAT, Reason.REPLAY
 DEADLINE_US, LATE_US = 3000, 2000
@@ -398,6 +398,14 @@ def test_a_verified_peer_that_must_sign_is_the_host_s_without_hmac() -> None:
         judgement = send(model, _signed(n, n, n), n)
         assert (judgement.reason, judgement.outcome) == (Reason.MOBILITY, Outcome.PASS)
     assert (_kinds(model), model.watch(0).state) == ([], PeerState.UNKNOWN)
+
+
+def test_a_peer_that_must_sign_hides_no_other_entry_of_its_address() -> None:
+    plain = replace(TIMED, vlan=None)
+    model = running(replace(FILTERING, peers=peers(replace(TIMED, authenticated=True), plain)))
+    judgement = send(model, hello(1), 1)
+    assert (judgement.reason, judgement.peer) == (NEWS, 1)
+    assert model.watch(0).state is PeerState.UNKNOWN
 
 
 def test_a_seen_peer_that_must_sign_counts() -> None:

@@ -209,10 +209,10 @@ def test_without_filter_or_lease_every_good_frame_passes(fault: Fault) -> None:
                 assert (judgement.outcome, judgement.egress) == (Outcome.PASS, Egress.WHOLE)
 
 
-def test_a_monitor_forwards_nothing_and_refuses_to_drop() -> None:
+def test_a_monitor_forwards_nothing_and_counts_as_if_it_acted() -> None:
     model = running(replace(BLOCKING, ports=1))
     judgement = send(model, replace(BASE, sum_error=1), 1)
-    assert (judgement.reason, judgement.outcome) == (Reason.BAD_CHECKSUM, Outcome.PASS)
+    assert (judgement.reason, judgement.outcome) == (Reason.BAD_CHECKSUM, Outcome.DROP)
     assert judgement.egress is Egress.NOTHING
 
 

@@ -31,13 +31,14 @@ from harp_sim.bench.scoreboard import OTHER, EventBoard, FrameBoard, Mismatches,
 from harp_sim.bench.settings import Settings
 from harp_sim.coverage import Coverage
 from harp_sim.frames import MIN_GAP_OCTETS, PREAMBLE_OCTETS, Stimulus
+from harp_sim.model import golden
 from harp_sim.model.config import Config, Port
 from harp_sim.model.model import Judgement, Model
 
 RATE = 16
 """Clocks a microsecond: a word a clock is then about the 1 Gb/s that the stimuli are made for."""
-SLACK_US = 4
-"""How late the core may act on a deadline at that rate: 32 peers, a peer a clock, twice."""
+SLACK_US = (4 * golden.PEERS + 32) // RATE
+"""How late the core may act on a deadline at that rate: 32 peers, 4 clocks a peer, and its way."""
 LEAD_CLOCKS = 300
 """From scheduling a frame to its first word at least, for the pushes."""
 AHEAD_CHUNKS = 4000

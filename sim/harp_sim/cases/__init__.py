@@ -21,6 +21,7 @@ CASES: tuple[str, ...] = (
     "slots.sequence_skips_zero",
     "slots.watchdog/cause=lease",
     "slots.watchdog/cause=link",
+    "slots.unfenced_early",
     "slots.only_the_event",
     "registers.random_access",
     "registers.identity",

@@ -21,6 +21,7 @@ from harp_sim.cases import LINE_RATE
 from harp_sim.faults import FAULTS, STRANGER, plant
 from harp_sim.frames import (
     ALL_HOME_AGENTS,
+    GROUP,
     HOME,
     OWN,
     Frames,
@@ -54,8 +55,16 @@ def line_config() -> Config:
     config = bench_config()
     peers = tuple(
         peer
-        and replace(peer, authenticated=False, vlan=None, deadline_us=DEADLINE_US, late_us=DOWN_US)
-        for peer in config.peers
+        and replace(
+            peer,
+            source=peer_address(index),
+            group=GROUP + index % 3,
+            authenticated=False,
+            vlan=None,
+            deadline_us=DEADLINE_US,
+            late_us=DOWN_US,
+        )
+        for index, peer in enumerate(config.peers)
     )
     return replace(config, peers=peers)
 

@@ -19,11 +19,13 @@ from harp_sim.model.config import Config, Port, Slot
 from harp_sim.model.events import EventKind
 from harp_sim.model.slots import Slots
 
-WIRE_US = 2
-"""A frame's way through the arbiter, and the grain of time."""
+GRAIN_US = 320 // RATE
+"""In what time a slot that may run is noticed: a round over 8 slots, each with its jitter."""
+WIRE_US = 160 // RATE
+"""From due to the first word out: some of such a round, and two readings of the template."""
 SHARE_US = 50
 """Between two of its frames, as 2 % of a 1 Gb/s line are its (offload.md §4)."""
-HOST_US = 9216 // 8 // RATE + 2
+HOST_US = 9216 // 8 // RATE + WIRE_US
 """The longest host frame on the wire."""
 
 
@@ -44,7 +46,7 @@ class Watch:
 
     def __init__(self, bench: Bench, config: Config, delay_us: int) -> None:
         self._bench, self.delay_us = bench, delay_us
-        self.slots = Slots(config.slots)
+        self.slots = Slots(config.slots, GRAIN_US)
         self.sent: list[int] = []
         """Slot of each frame, in order."""
         self.times_us: list[int] = []
@@ -137,10 +139,8 @@ async def sequence_skips_zero(dut: Any) -> None:
     bench.mismatches.check()
 
 
-@cocotb.test()
-@cocotb.parametrize(cause=["lease", "link"])
-async def watchdog(dut: Any, cause: str) -> None:
-    """The host goes silent, or its link: slots stop, resigns leave, the fence closes; unfenced."""
+async def _fired(dut: Any, cause: str, rounds: int) -> tuple[Bench, Watch]:
+    """A watchdog that has fired, and so many rounds of resigns seen, with the slots stopped."""
     hello, leave = template(flags=golden.FLAG_ACTIVE), template(lifetime=0)
     config = replace(
         bench_config(),
@@ -167,10 +167,20 @@ async def watchdog(dut: Any, cause: str) -> None:
     before = len(watch.sent)
     await bench.device.until_us(fired)
     watch.slots.stop()
-    watch.slots.resign(fired)
-    await bench.device.until_us(fired + 2500)
+    for round_ in range(rounds):
+        watch.slots.resign(fired + round_ * golden.RESIGN_SPACING_US)
+    await bench.device.until_us(fired + rounds * golden.RESIGN_SPACING_US - 500)
     await bench.settle()
-    assert watch.sent[before:] == [1, 1, 1]
+    assert watch.sent[before:] == [1] * rounds
+    watch.sent.clear()
+    return bench, watch
+
+
+@cocotb.test()
+@cocotb.parametrize(cause=["lease", "link"])
+async def watchdog(dut: Any, cause: str) -> None:
+    """The host goes silent, or its link: slots stop, resigns leave, the fence closes; unfenced."""
+    bench, watch = await _fired(dut, cause, golden.RESIGN_TIMES)
     assert bench.model.guard.fenced
     assert bench.coverage.hits["event", EventKind.FENCED] == 1
     state = await bench.device.read("guard_state")
@@ -182,15 +192,33 @@ async def watchdog(dut: Any, cause: str) -> None:
     # The host has withdrawn: HELLOs without A, then it unfences; they run while the lease lives.
     meek = replace(bench.model.config, slots=slots(Slot(template(), 400)), watchdog_armed=False)
     await bench.configure(meek)
+    watch.slots.configure(meek.slots, bench.device.now_us, False)
+    await _unfenced(bench, watch)
+    assert set(watch.sent) == ({0} if cause == "link" else set())
+
+
+@cocotb.test()
+async def unfenced_early(dut: Any) -> None:
+    """Unfenced before the last resign: no fence, and the slots run again as they were."""
+    bench, watch = await _fired(dut, "link", golden.RESIGN_TIMES - 1)
+    await _unfenced(bench, watch)
+    assert not bench.model.guard.fenced
+    assert bench.model.events.raised[EventKind.FENCED] == 0
+    assert set(watch.sent) == {0}
+
+
+async def _unfenced(bench: Bench, watch: Watch) -> None:
+    """The host unfences; nothing of it is held back any more."""
+    fenced = bench.model.counters.snapshot()["fenced"]
     await bench.unfence()
-    watch.slots.configure(meek.slots, bench.device.now_us, cause == "link")
+    watch.slots.unfence(bench.device.now_us, bench.model.guard.lease_live)
     watch.delay_us = HOST_US
     await bench.run_time()
     await bench.traffic((), islice(host_frames(5), 100))
     await bench.device.until_us(bench.device.now_us + 1500)
     await bench.settle()
     bench.mismatches.check()
-    assert set(watch.sent[before + 3 :]) == ({0} if cause == "link" else set())
+    assert bench.model.counters.snapshot()["fenced"] == fenced
 
 
 @cocotb.test()

@@ -211,7 +211,7 @@ class Config:
     """Everything the host can set, as it is after reset: a plain wire both ways."""
 
     ports: int = 2
-    """1: a monitor, which judges and counts but neither forwards, drops nor fences."""
+    """1: a monitor; it judges and counts as if it acted, forwards nothing and has no fence."""
     hmac: bool = False
     """Capability: HMAC-SHA-256-128 in hardware; this model has none."""
     filter_enable: bool = False
@@ -249,6 +249,9 @@ class Config:
 
     def __post_init__(self) -> None:
         require(self.ports in (1, 2), f"ports {self.ports}: 1 or 2")
+        fences = self.watchdog_armed and self.watchdog_action is WatchdogAction.RESIGN_FENCE
+        require(self.ports == 2 or not fences, "watchdog_action: a monitor has no fence")
+        require(self.ports == 2 or not self.fence, "fence: a monitor has no fence")
         require(not self.hmac, "hmac: not modelled")
         require(0 <= self.pass_every <= 255, f"pass_every {self.pass_every}: 8 bits")
         require(0 <= self.lease_ms <= 255, f"lease_ms {self.lease_ms}: 8 bits")

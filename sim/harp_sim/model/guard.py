@@ -5,10 +5,11 @@
 
 **Watchdog.** While armed it fires when the lease ends, or when the host port has been down for
 `host_link_grace_us`; armed when that time is over already, at once. Arming without a live lease
-fires nothing: no lease ends. Firing disarms it: the host arms it again by writing. With action
+fires nothing: no lease ends. Once fired it is spent until the host has disarmed it. With action
 `event` nothing else follows. With resign and fence the slots stop and the resigns are sent; the
-fence closes with the last resign, 2 ms later, or at once if there is none, until the host unfences.
-A monitor with one port has no fence.
+fence closes with the last resign, 2 ms later, or at once if there is none, until the host unfences;
+then the slots run again. Unfenced before that, no further resign follows. A monitor with one port
+has action `event` only.
 
 **Fence.** Host to network it drops HARP messages with the A flag, whatever their Type, and Neighbor
 Advertisements (ICMPv6 136) whose target is listed, both also behind extension headers and tags.
@@ -35,14 +36,14 @@ class Guard:
         self._config = config
         self._events = events
         self._slots = slots
-        self.armed = config.watchdog_armed
+        self._spent = False
         self._armed_us = 0
         self.fired = False
         """The watchdog fired and the host has not unfenced since."""
         self.link_up = {Port.NETWORK: True, Port.HOST: True}
         self._lease_end_us: int | None = None
         self._host_down_us: int | None = None
-        self._fence_us: int | None = None
+        self._rounds_us: list[int] = []  # of resigns; with the last the fence closes
         self.fenced = False
 
     @property
@@ -51,16 +52,21 @@ class Guard:
         return self._lease_end_us is not None
 
     @property
+    def armed(self) -> bool:
+        """Whether the watchdog may fire."""
+        return self._config.watchdog_armed and not self._spent
+
+    @property
     def host_link_shown(self) -> bool:
         """Link that the host port shows: the network's, if it is mirrored."""
         return self.link_up[Port.NETWORK] or not self._config.link_mirror
 
     def configure(self, config: Config, now_us: int) -> None:
         """Take new settings; `watchdog_armed` arms or disarms."""
-        self._config = config
-        if config.watchdog_armed and not self.armed:
+        if config.watchdog_armed and not self._config.watchdog_armed:
             self._armed_us = now_us
-        self.armed = config.watchdog_armed
+        self._config = config
+        self._spent = self._spent and config.watchdog_armed
 
     def kick(self, at_us: int) -> None:
         """Renew the lease."""
@@ -79,14 +85,15 @@ class Guard:
         if port is Port.HOST:
             self._host_down_us = None if up else at_us
 
-    def unfence(self) -> None:
-        """End the fence; arms nothing and starts no slot."""
+    def unfence(self, at_us: int) -> None:
+        """End the fence; slots run again while the lease lives. Arms nothing."""
         self.fired = self.fenced = False
-        self._fence_us = None
+        self._rounds_us.clear()
+        self._slots.unfence(at_us, self.lease_live)
 
     def next_us(self) -> int | None:
         """The earliest time that is still to come due."""
-        times = (self._lease_end_us, self._grace_end_us(), self._fence_us)
+        times = (self._lease_end_us, self._grace_end_us(), *self._rounds_us[:1])
         return min((time for time in times if time is not None), default=None)
 
     def expire(self, now_us: int) -> None:
@@ -97,8 +104,8 @@ class Guard:
                 self._slots.run(at_us, False)
                 self._events.occur(EventKind.LEASE_LOST, 0, at_us)
                 self._fire(at_us)
-            elif self._fence_us == at_us:
-                self._close(at_us)
+            elif self._rounds_us[:1] == [at_us]:
+                self._resign(at_us)
             else:
                 self._fire(at_us)
 
@@ -130,18 +137,19 @@ class Guard:
     def _fire(self, at_us: int) -> None:
         if not self.armed:
             return
-        self.armed = False
+        self._spent = True
         self.fired = True
         self._events.occur(EventKind.WATCHDOG_FIRED, 0, at_us)
         if self._config.watchdog_action is WatchdogAction.EVENT:
             return
         self._slots.stop()
-        self._slots.resign(at_us)
-        rounds = golden.RESIGN_TIMES - 1 if self._slots.has_resigns else 0
-        if self._config.ports == 2:
-            self._fence_us = at_us + rounds * golden.RESIGN_SPACING_US
+        rounds = golden.RESIGN_TIMES if self._slots.has_resigns else 1
+        self._rounds_us = [at_us + n * golden.RESIGN_SPACING_US for n in range(rounds)]
 
-    def _close(self, at_us: int) -> None:
-        self._fence_us = None
-        self.fenced = True
-        self._events.occur(EventKind.FENCED, 0, at_us)
+    def _resign(self, at_us: int) -> None:
+        """A round of resigns; with the last the fence closes."""
+        del self._rounds_us[0]
+        self._slots.resign(at_us)
+        if not self._rounds_us and not self.fenced:
+            self.fenced = True
+            self._events.occur(EventKind.FENCED, 0, at_us)

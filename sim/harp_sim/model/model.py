@@ -85,9 +85,8 @@ class Model:
 
     @property
     def enforced(self) -> bool:
-        """Whether verdicts act: filter on, lease live, two ports."""
-        on = self.config.filter_enable and self.config.ports == 2
-        return on and self.guard.lease_live
+        """Whether verdicts act: filter on, lease live. A monitor counts as if they did."""
+        return self.config.filter_enable and self.guard.lease_live
 
     def frame(
         self, port: Port, octets: bytes, at_us: int, fcs_ok: bool = True, rx_er: bool = False
@@ -111,16 +110,15 @@ class Model:
     def write(self, at_us: int, **changes: Any) -> None:
         """The host writes settings, by the names of `Config`'s fields, all at once.
 
-        Peers keep their state (see `forget`). Slots that changed start anew, and on a write of
-        `slots` those too that the watchdog stopped. `watchdog_armed` arms or disarms.
+        Peers keep their state (see `forget`). Slots that changed start anew. `watchdog_armed` arms
+        or disarms.
         """
         self.advance(at_us)
         self.config = replace(self.config, **changes)
         self.monitor.configure(self.config.peers, self.config.auth_subtype)
         if "slots" in changes:
             self.slots.configure(self.config.slots, at_us, self.guard.lease_live)
-        armed = changes.get("watchdog_armed", self.guard.armed)
-        self.guard.configure(replace(self.config, watchdog_armed=armed), at_us)
+        self.guard.configure(self.config, at_us)
         self._expire()
 
     def kick(self, at_us: int) -> tuple[int, ...]:
@@ -139,7 +137,7 @@ class Model:
     def unfence(self, at_us: int) -> None:
         """The host ends the fence."""
         self.advance(at_us)
-        self.guard.unfence()
+        self.guard.unfence(at_us)
 
     def forget(self, peer: int, at_us: int) -> None:
         """Peer command `forget`: back to unknown."""

@@ -4,6 +4,10 @@
 peer's HELLO it is, the lowest index if several match. A HELLO of a known source that matches no
 whole key, and every other HARP message of a known source, is `mobility`.
 
+**Without HMAC** in hardware an entry of mode `verified` that must be authenticated matches nothing:
+its HELLOs are the host's, and what another entry says of the same address stands. In `seen` mode
+such entries count like others (harp.md §7).
+
 **Sequence.** The step is (new - last) modulo 2^16, as RFC 6275 §9.5.1 compares, and must be 1 to
 max(64, 2 x multiplier). Last 0 accepts any; it is 0 for a new peer, after `peer_down` and after
 `peer_left` (harp.md §3), separately for multicast and unicast. Nothing is authenticated in
@@ -22,9 +26,6 @@ their own, and "a flood never reaches its CPU": what bounds `peer_news` is the p
 makes the peer up. It is kept for comparison only if it leaves for the host, so news that a bucket
 or an action drops stays news. With HA Lifetime 0 and mode `verified` it ends both times and the
 peer has left; in mode `seen` it is news and otherwise a HELLO as any.
-
-**Without HMAC** the HELLOs of a `verified` peer that must be authenticated are `mobility`: the host
-judges them and nothing here changes. In `seen` mode they count like others (harp.md §7).
 
 **Times.** `peer_down` and `peer_late` are due when `now_us >= heard_us + deadline_us` (or
 `late_us`). A frame judged at exactly that microsecond comes after them. The gateware has 2 µs more
@@ -138,15 +139,14 @@ class Monitor:
     def match(self, source: bytes, group: int, vlan: int) -> int | None:
         """The peer whose key this is."""
         for index, peer in self._by_source.get(source, ()):
-            if peer.group == group and peer.vlan in (None, vlan):
+            judged = peer.mode is Mode.SEEN or not peer.authenticated
+            if judged and peer.group == group and peer.vlan in (None, vlan):
                 return index
         return None
 
-    def judge(self, index: int, mh: bytes, multicast: bool) -> Hello | None:
-        """What a HELLO of this peer is; None: it is for the host alone (`mobility`)."""
+    def judge(self, index: int, mh: bytes, multicast: bool) -> Hello:
+        """What a HELLO of this peer is."""
         peer = self._peer(index)
-        if peer.authenticated and peer.mode is Mode.VERIFIED:
-            return None
         news = self._is_news(index, peer, mh)
         accepted = self._in_sequence(index, peer, mh, multicast)
         if news:
