@@ -297,6 +297,20 @@ class TestOtherSources:
         assert rig.hear(hello(50), 0) is None
         assert rig.hear(hello(60), 0, multicast=False) is None
         assert rig.hear(hello(51), 0) is not None
+        # What an offload tells may be older than a HELLO that it passed on.
+        rig.detector.sequence_seen(ev.SequenceSeen(GROUP, PEER, "eth0", True, 49))
+        assert rig.hear(hello(51), 0) is None
+        rig.detector.sequence_seen(ev.SequenceSeen(GROUP, PEER, "eth0", False, 59))
+        assert rig.hear(hello(60), 0, multicast=False) is None
+
+    def test_what_only_adds_to_the_own_deadlines_is_forgotten_with_it(self) -> None:
+        rig = Rig()
+        rig.hear(hello(1), 0)
+        assert self.report(rig, ev.PeerReport.DOWN) == [ev.PeerDown(GROUP, PEER)]
+        assert rig.hear(hello(2), 5 * S) == []
+        assert rig.detector.lost(ev.DetectorLost(GROUP, "eth0", BFD), 5 * S) == []
+        assert rig.hear(hello(3), 6 * S) == [ev.PeerUp(GROUP, PEER)]
+        assert rig.peer.links[0].deadline == 9 * S
 
 
 def test_best_active_is_the_strongest_that_is_up() -> None:

@@ -35,7 +35,7 @@ from harp.engine.events import Command
 from harp.engine.journal import EntryForgotten, JournalCodec, RestartKept
 from harp.tables.harp_types import HarpType
 from harp.wire.codec import DEFAULT_CODEC
-from harp.wire.messages import RestartCounter
+from harp.wire.messages import Harp, RestartCounter
 
 from .group_net import GROUP, MS, UNIX_US, Net, S, address, config, home, of, sent
 
@@ -182,6 +182,22 @@ def test_slots_change_who_sends_the_hellos() -> None:
     effects = engine.receive(ev.Fenced(True), 1)
     assert of(HelloTemplate, effects)  # preference 0 is news
     assert not of(SendPacket, effects)
+
+
+def test_a_slot_about_to_start_is_told_the_last_sequence_used() -> None:
+    mine = config(0, links=(LinkConfig("eth0", slots=True),))
+    engine = Engine(EngineConfig((mine,)), Random(1), UNIX_US)
+    engine.start(0)
+    while not (said := sent(engine.expire(engine.deadline or 0))) or said[0].sequence < 3:
+        pass
+    (template,) = of(HelloTemplate, engine.receive(ev.HelloSlotChanged(GROUP, "eth0", True, 0), S))
+    parsed = DEFAULT_CODEC.parse(template.source, template.destination, template.payload)
+    assert isinstance(parsed, Harp) and parsed.sequence == said[0].sequence
+    assert not of(SendPacket, engine.receive(ev.Fenced(True), S))
+    # Over before the slot told its own number: the engine goes on with its own.
+    assert engine.receive(ev.HelloSlotChanged(GROUP, "eth0", False, 0), S) == []
+    (hello,) = sent(engine.receive(ev.Fenced(False), S))
+    assert hello.sequence == said[0].sequence + 1
 
 
 def test_several_groups_live_beside_each_other() -> None:

@@ -183,6 +183,17 @@ def test_of_a_binding_that_is_twice_in_one_block_the_later_counts() -> None:
     assert entry and entry.sequence == 6
 
 
+def test_a_walk_can_be_bounded_where_nothing_is_found() -> None:
+    store = BindingStore()
+    for number in range(1, 7):
+        store.apply(change(number), SyncPosition(1, number), 0)
+    for number in range(1, 6):
+        store.forget(home(number), 0)
+    assert list(store.entries(1, until=4)) == []
+    (found,) = store.entries(4, until=store.end)
+    assert found[1].home_address == home(6) and found[0] == store.end
+
+
 def test_rows_are_entries_not_taken_apart() -> None:
     store = BindingStore()
     assert store.rows(home(1)) == []

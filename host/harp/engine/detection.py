@@ -335,8 +335,12 @@ class Detector:
     def lost(self, event: DetectorLost, now: int) -> list[Effect]:
         """A source is gone: "the host restarts every peer deadline in software" (offload.md §6)."""
         index = self._links.get(event.link)
-        sources = self._sources.get(index, set()) if index is not None else set()
-        if index is None or event.source not in sources:
+        if index is None:
+            return []
+        sources = self._sources.get(index, set())
+        if event.source not in sources:  # it only added to the engine's own deadlines
+            for peer in self.peers:
+                peer.links[index].down_by.discard(event.source)
             return []
         sources.discard(event.source)
         if not sources:
@@ -351,10 +355,17 @@ class Detector:
     def sequence_seen(self, event: SequenceSeen) -> list[Effect]:
         """HELLOs that an offload absorbed move the last Sequence # on (offload.md §3)."""
         found = self._find(event.peer, event.link)
-        if found and event.multicast:
-            found[1].multicast_sequence = event.sequence
-        elif found:
-            found[1].unicast_sequence = event.sequence
+        if found is None:
+            return []
+        link = found[1]
+        # What it tells may be older than a HELLO that it passed on meanwhile.
+        last = link.multicast_sequence if event.multicast else link.unicast_sequence
+        if last and not newer16(event.sequence, last):
+            return []
+        if event.multicast:
+            link.multicast_sequence = event.sequence
+        else:
+            link.unicast_sequence = event.sequence
         return []
 
     def _watch(self, peer: Peer, link: PeerLink) -> WatchPeer:
@@ -366,6 +377,7 @@ class Detector:
             peer.silence_us,
             peer.late_us,
             link.multicast_sequence,
+            link.unicast_sequence,
         )
 
 

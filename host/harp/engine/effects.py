@@ -220,6 +220,8 @@ class WatchPeer:
     """Silence after which it is late."""
     sequence: int
     """Its last multicast Sequence #; 0: none."""
+    unicast_sequence: int = 0
+    """Its last unicast Sequence #; 0: none."""
 
 
 @dataclass(frozen=True, slots=True)

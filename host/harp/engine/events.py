@@ -84,7 +84,8 @@ class DetectorAttached:
 
 @dataclass(frozen=True, slots=True)
 class DetectorLost:
-    """The source is gone: the engine watches the link again, with restarted deadlines."""
+    """The source is gone: the engine watches the link again, with restarted deadlines. What a
+    source that never was attached said is forgotten: it only added to those deadlines."""
 
     group: int
     """Group ID."""
@@ -123,7 +124,8 @@ class HelloSlotChanged:
     running: bool
     """True: the engine sends none there itself."""
     sequence: int
-    """Last Sequence # that the slot used, or will not go below."""
+    """Last Sequence # that the slot used, or will not go below. 0 and running: the slot is about to
+    start; the `HelloTemplate` that comes of it carries the last one that the engine used."""
 
 
 @dataclass(frozen=True, slots=True)

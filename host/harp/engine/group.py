@@ -307,7 +307,7 @@ class Group:
         """An offload's slot took our multicast HELLO over, or gave it back."""
         index = self._link_index(event.link)
         if index is not None:
-            self.hellos.slot_changed(index, event.running, event.sequence)
+            return self.hellos.slot_changed(index, event.running, event.sequence)
         return []
 
     def link_changed(self, link: str, up: bool, now: int) -> list[Effect]:

@@ -140,10 +140,18 @@ class HelloSender:
         self._next()
         return []
 
-    def slot_changed(self, index: int, running: bool, sequence: int) -> None:
-        """An offload sends our multicast HELLOs on a link, or does no longer (offload.md §4)."""
+    def slot_changed(self, index: int, running: bool, sequence: int) -> list[Effect]:
+        """An offload sends our multicast HELLOs on a link, or does no longer (offload.md §4).
+
+        With `sequence` 0 it is about to: from the template that this returns it takes the last
+        Sequence # used, and nothing is sent beside it any more."""
         self._slots[index] = running
-        self._multicast_sequence[index] = sequence
+        if sequence:
+            self._multicast_sequence[index] = sequence
+        if sequence or not running:
+            return []
+        self._in_template[index] = None
+        return self._template(index)
 
     def _schedule(self, index: int, now: int) -> None:
         """harp.md §4: jitter 0 to -10 %."""

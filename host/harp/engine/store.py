@@ -133,10 +133,21 @@ class BindingStore(BindingTable):
 
     # The stream
 
+    @property
+    def end(self) -> int:
+        """No entry has a cursor behind this."""
+        return self._columns.end
+
     def entries(
-        self, cursor: int = 0, *, tombstones: bool = False, since: SyncPosition | None = None
+        self,
+        cursor: int = 0,
+        *,
+        until: int | None = None,
+        tombstones: bool = False,
+        since: SyncPosition | None = None,
     ) -> Iterator[tuple[int, Entry]]:
-        """(cursor behind it, entry) from `cursor` to the end of now; changed after `since` only.
+        """(cursor behind it, entry) from `cursor` to the end of now, or to before `until`, which
+        bounds the work where nothing is found; changed after `since` only.
 
         Stable whatever changes between two steps: an entry that stays is met exactly once; one
         made meanwhile may be met.
@@ -144,7 +155,7 @@ class BindingStore(BindingTable):
         c = self._columns
         wanted = LIVE | TOMBSTONE if tombstones else LIVE
         after = -1 if since is None else pack_position(since)
-        for slot in range(max(1, cursor), c.end):
+        for slot in range(max(1, cursor), c.end if until is None else min(until, c.end)):
             if c.state[slot] & wanted and c.position[slot] > after:
                 yield slot + 1, self._entry(slot)
 

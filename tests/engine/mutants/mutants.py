@@ -197,7 +197,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "reconcile",
         "ahead.since = self.included.before(ahead.position)",
         "ahead.since = ahead.position",
-        "one_way_deaf",
+        "ahead_by_moves",
         "promise_not_lost",
     ),
     Mutant(
