@@ -1,6 +1,7 @@
 """`harpd --check`: the JSON object, the lines for people, the examples of the documentation."""
 
 import json
+from dataclasses import replace
 from ipaddress import IPv6Interface
 from pathlib import Path
 
@@ -192,6 +193,8 @@ def test_machines_that_do_not_fit() -> None:
     assert "2001:db8:1::2 is not on the link" in line and "require_hop_limit = false" in line
     (line,) = misfit(RIGHT, machine("2001:db8:1::1/64", "2001:db8:1::100/64"))
     assert "2001:db8:1::100 is on eth0 already" in line
+    (line,) = misfit(RIGHT, replace(machine("2001:db8:1::1/64"), forwards=False))
+    assert "sysctl net.ipv6.conf.all.forwarding=1" in line
     (line,) = misfit('[control]\ngroup = "harp"\n' + RIGHT, machine("2001:db8:1::1/64"))
     assert "groupadd --system harp" in line
 

@@ -18,6 +18,7 @@ from harp.daemon.config.problem import Problem
 from harp.engine.config import GroupConfig
 
 _ADDRESSES = Path("/proc/net/if_inet6")
+_FORWARDING = Path("/proc/sys/net/ipv6/conf/all/forwarding")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,8 @@ class Machine:
     """(interface, address with its prefix)."""
     groups: frozenset[str]
     """Groups of users."""
+    forwards: bool = True
+    """The kernel forwards IPv6 packets."""
 
     @classmethod
     def this(cls) -> Machine:
@@ -38,6 +41,7 @@ class Machine:
             frozenset(name for _, name in socket.if_nameindex()),
             tuple(_addresses()),
             frozenset(each.gr_name for each in grp.getgrall()),
+            _FORWARDING.exists() and _FORWARDING.read_text(encoding="ascii").strip() != "0",
         )
 
 
@@ -56,6 +60,9 @@ def misfits(config: DaemonConfig, machine: Machine) -> Iterator[Problem]:
         if name not in machine.interfaces:
             there = ", ".join(sorted(machine.interfaces))
             yield Problem("", "interface", f"{name} is not on this machine; there are {there}")
+    if not machine.forwards:
+        what = "the kernel does not forward IPv6: `sysctl net.ipv6.conf.all.forwarding=1`"
+        yield Problem("", "forwarding", what)
     wanted = config.control.group
     if wanted and wanted not in machine.groups:
         what = f'"{wanted}": there is no such group; `groupadd --system {wanted}` makes it'

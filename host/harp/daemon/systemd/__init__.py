@@ -1,0 +1,1 @@
+"""Files for systemd, part of the distribution: unit, user, and a command that prints them."""
