@@ -323,13 +323,11 @@ def test_no_deadline_waits_behind_what_others_say() -> None:
 
 def test_members_come_before_others() -> None:
     async def scene(bench: Bench) -> None:
-        bench.parts["sender"].on["send"] = lambda _: (
-            (
-                bench.runtime.deliver(_icmp(b"x")),
-                bench.runtime.deliver_first(_packet(b"a")),
-            )
-            and None
-        )
+        def both(_: SendPacket) -> None:
+            bench.runtime.deliver(_icmp(b"x"))
+            bench.runtime.deliver_first(_packet(b"a"))
+
+        bench.parts["sender"].on["send"] = both
         bench.engine.answers[LinkChanged] = [SendPacket(OWN, PEER, b"")]
         bench.runtime.deliver(LinkChanged("home", True))
 

@@ -9,10 +9,8 @@ import click
 from harp.cli.common import run
 from harp.daemon import main as daemon
 from harp.daemon.config.check import check as check_file
-from harp.daemon.config.load import load
+from harp.daemon.config.load import DEFAULT_FILE, load
 from harp.daemon.undo import undo as undo_all
-
-DEFAULT_FILE = Path("/etc/harp/harpd.toml")
 
 
 @click.command(

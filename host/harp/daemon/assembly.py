@@ -10,12 +10,16 @@ from harp.daemon.config.model import DaemonConfig
 from harp.daemon.control.events import EventLog
 from harp.daemon.dataplane.choose import make
 from harp.daemon.endpoints import Endpoints
+from harp.daemon.fences import Fences
+from harp.daemon.guard.guard import Guard
 from harp.daemon.journal.writer import JournalWriter
 from harp.daemon.links import Links
 from harp.daemon.log import LogObserver, tell
+from harp.daemon.metrics.tally import Tally
 from harp.daemon.neighbors.announcer import Announcer
 from harp.daemon.on_role import OnRole
-from harp.daemon.parts import DataPlane, Guard, Journal, Offload, Parts, Source
+from harp.daemon.parts import DataPlane, Journal, Offload, Parts, Source
+from harp.daemon.parts import Guard as GuardPart
 from harp.daemon.runtime import Runtime
 from harp.engine.effects import PrepareRoute
 from harp.engine.engine import Engine
@@ -34,6 +38,8 @@ class Assembly:
     """Ends last: it tells of the end."""
     events: EventLog
     """What `harpctl watch` shows."""
+    tally: Tally
+    """What metrics count."""
 
 
 def assemble(
@@ -48,10 +54,11 @@ def assemble(
     announcer = Announcer(config, lambda group, home: flags_of(engine, group, home), deliver)
     links.on_found.append(lambda link: announcer.link_found(link.name))
     links.on_found.append(lambda _: plane.link_changed())
-    guard: Guard = NoGuard()
+    fences = Fences(deliver)
+    guard: GuardPart = Guard(config, fences.of("guard")) if config.guard else NoGuard()
     offload: Offload = NoOffload()
-    on_role, events = OnRole(config), EventLog(config.engine)
-    parts = Parts(
+    on_role, events, tally = OnRole(config), EventLog(config.engine), Tally(config.engine)
+    made = Parts(
         listener=endpoints,
         sender=endpoints.sender,
         data_plane=plane,
@@ -59,9 +66,9 @@ def assemble(
         journal=journal,
         guard=guard,
         offload=offload,
-        observers=(LogObserver(config.engine), events, on_role),
+        observers=(LogObserver(config.engine), events, tally, on_role),
     )
-    return Assembly(parts, (announcer,), on_role, events)
+    return Assembly(made, (announcer,), on_role, events, tally)
 
 
 def routes(engine: Engine) -> Iterator[PrepareRoute]:

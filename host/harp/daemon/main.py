@@ -25,6 +25,8 @@ from harp.daemon.endpoints import Endpoints, own_addresses
 from harp.daemon.filter.nft import NftFilter
 from harp.daemon.links import Links
 from harp.daemon.log import LEVELS, LOGGER, LogWriter, tell
+from harp.daemon.metrics.server import MetricsServer
+from harp.daemon.metrics.taking import Taker
 from harp.daemon.notify import Notifier
 from harp.daemon.parts import Parts
 from harp.daemon.protection.ipsec import unprotected
@@ -89,7 +91,8 @@ class Daemon:
         stack.push_async_callback(assembly.on_role.close)
         await self._open(assembly.parts, stack)
         self._restore(engine, assembly.parts)
-        take = Taken(runtime, rules, assembly, mip6=endpoints.mip6)
+        metrics = await self._open_metrics(runtime, assembly, rules, stack)
+        take = Taken(runtime, rules, assembly, metrics, mip6=endpoints.mip6)
         reload = Reload(self._path, config, take, self._notifier)
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload.on_signal)
         await self._open_control(runtime, assembly, reload, stack)
@@ -115,6 +118,21 @@ class Daemon:
         control = Control(self._config.control, answers, assembly.events)
         await control.open()
         stack.push_async_callback(control.close)
+
+    async def _open_metrics(
+        self,
+        runtime: Runtime,
+        assembly: Assembly,
+        rules: NftFilter | None,
+        stack: AsyncExitStack,
+    ) -> MetricsServer:
+        counted = rules.status if rules else None
+        taker = Taker(runtime, assembly.parts, assembly.tally, counted)
+        stack.callback(taker.close)
+        metrics = MetricsServer(taker)
+        await metrics.listen(self._config.metrics_listen)
+        stack.push_async_callback(metrics.close)
+        return metrics
 
     async def _open(self, parts: Parts, stack: AsyncExitStack) -> None:
         """The guard first: it is forked while the process is small."""

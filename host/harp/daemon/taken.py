@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+
+from harp.cli.common import Failure
 from harp.daemon import privileges
 from harp.daemon.assembly import Assembly
 from harp.daemon.config.model import DaemonConfig
 from harp.daemon.filter.nft import NftFilter
 from harp.daemon.filter.ruleset import Filter, Rates
 from harp.daemon.log import LEVELS, LOGGER
+from harp.daemon.metrics.server import MetricsServer
 from harp.daemon.runtime import Runtime
 
 
@@ -15,11 +19,19 @@ class Taken:
     """A `reload.Take`: hands each changed setting to who has it."""
 
     def __init__(
-        self, runtime: Runtime, rules: NftFilter | None, assembly: Assembly, *, mip6: bool
+        self,
+        runtime: Runtime,
+        rules: NftFilter | None,
+        assembly: Assembly,
+        metrics: MetricsServer,
+        *,
+        mip6: bool,
     ) -> None:
         self._runtime = runtime
         self._rules = rules
         self._assembly = assembly
+        self._metrics = metrics
+        self._moving: asyncio.Task[None] | None = None
         self._mip6 = mip6
 
     def __call__(self, old: DaemonConfig, new: DaemonConfig) -> None:
@@ -31,9 +43,17 @@ class Taken:
             for line in privileges.apply(new.scheduling):
                 LOGGER.warning("%s", line)
         self._assembly.on_role.reconfigure(new)
+        if old.metrics_listen != new.metrics_listen:
+            self._moving = asyncio.create_task(self._move_metrics(new.metrics_listen))
         for before, after in zip(old.engine.groups, new.engine.groups, strict=True):
             if before != after:
                 self._runtime.reconfigure(after)
+
+    async def _move_metrics(self, where: str) -> None:
+        try:
+            await self._metrics.listen(where)
+        except Failure as error:
+            LOGGER.error("reload: %s", error.format_message())
 
     def _replace_filter(self, new: DaemonConfig) -> None:
         """`enabled` itself waits for a start where it would make or remove the table."""

@@ -231,10 +231,10 @@ def test_a_directory_that_cannot_be_used_is_one_line(tmp_path: Path) -> None:
 
 
 def test_a_kill_at_any_moment_loses_nothing_that_was_answered(tmp_path: Path) -> None:
-    """Ten times: the process is killed while it writes as fast as it can."""
+    """Five times: the process is killed while it writes as fast as it can."""
     rng = random.Random(5)
     first = 0
-    for _ in range(10):
+    for _ in range(5):
         answered = _written_until_killed(tmp_path, first, rng.randrange(50, 3000))
         newest = _newest(tmp_path)
         for number in range(max(first + 1, answered - SENDERS + 1), answered + 1):
