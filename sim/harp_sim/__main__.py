@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -14,7 +15,7 @@ import click
 
 from harp_sim.capture import CaptureError, read_capture, read_settings
 from harp_sim.cases import chosen
-from harp_sim.simulator import Build, SimulationFailed, run
+from harp_sim.simulator import Build, SimulationFailed, design, run
 
 EXAMPLE = """Examples:
 
@@ -93,7 +94,7 @@ def _cases(build: Build, name: str, seed: int) -> None:
     if not cases:
         raise click.UsageError(f"no case {name}; see harp_sim.cases")
     for case in cases:
-        directory = run(build, case, seed)
+        directory = run(replace(build, params=design(case)), case, seed)
         click.echo(f"{case}: passed, log in {directory}")
 
 

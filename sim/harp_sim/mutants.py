@@ -17,6 +17,7 @@ from amaranth import Const, Fragment, Mux, Signal, Value
 from amaranth.hdl._ast import Assign, Slice, Statement, Switch
 from amaranth.lib import data
 
+from harp_gateware.deadlines import FLAGS
 from harp_gateware.frame_buffer import STORED
 from harp_gateware.layouts import FRAME_META, HELLO_REQUEST, PEER_RESPONSE, VERDICT, WORD
 from harp_gateware.mh_check import MH_FACTS
@@ -136,7 +137,13 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant("late deadline", "monitor", "_arrived", more(8)),
     Mutant("deadline a round early", "monitor", "_arrived", more(-8)),
     Mutant("Lifetime 0 is any other", "monitor", "_leaving", zero),
-    Mutant("state of peer 3 stands", "monitor", "state_3", stuck),
+    Mutant(
+        "peer_down keeps the Sequence #",
+        "monitor.deadlines",
+        "next_flags",
+        zero,
+        (FLAGS, "fresh"),
+    ),
     Mutant("differences in the last octet are none", "monitor.stored", "_differs", only(0x7F)),
     Mutant("the tag is content", "monitor.stored", "tag", ones),
     # Guard, fence, events, ports.

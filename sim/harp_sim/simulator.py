@@ -28,6 +28,7 @@ import harp_gateware
 import harp_sim
 from harp_gateware.params import CoreParams
 from harp_sim.bench.verilog import TOP, verilog
+from harp_sim.cases import MONITOR
 
 TIMESCALE = ("1ns", "1ps")
 SPLIT = ["--output-split", "0", "--output-split-cfuncs", "1000"]
@@ -69,6 +70,11 @@ class Build:
     mutants: bool = False
     """With the input `mutant` (harp_sim.mutants)."""
     waves: bool = False
+
+
+def design(case: str) -> CoreParams:
+    """The design that a case needs."""
+    return CoreParams(ports=1) if case in MONITOR else CoreParams()
 
 
 def root() -> Path:

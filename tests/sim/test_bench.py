@@ -1,4 +1,4 @@
-"""Every case of the bench on Verilator; the smoke cases on Icarus too with HARP_VERIFY=1.
+"""Every case of the bench on Verilator; with HARP_VERIFY=1 a monitor's and those on Icarus.
 
 HARP_FRAMES is the length of the random mix, HARP_LINE_FRAMES that of each line rate case.
 """
@@ -8,10 +8,12 @@ import shutil
 
 import pytest
 
-from harp_sim.cases import CASES
-from harp_sim.simulator import Build, run
+from harp_sim.cases import CASES, MONITOR
+from harp_sim.simulator import Build, design, run
 
 SMOKE = ("registers.identity", "registers.sticky_bits", "events.acknowledged_by_count")
+
+LONG = pytest.mark.skipif(os.environ.get("HARP_VERIFY") != "1", reason="runs in `make verify`")
 
 # One worker runs them all: the build is the dear part.
 pytestmark = [pytest.mark.xdist_group("simulator"), pytest.mark.timeout(1800)]
@@ -22,7 +24,13 @@ def test_case(case: str) -> None:
     run(Build(), case)
 
 
-@pytest.mark.skipif(os.environ.get("HARP_VERIFY") != "1", reason="slow: runs in `make verify`")
+@LONG
+@pytest.mark.parametrize("case", MONITOR)
+def test_case_of_a_monitor(case: str) -> None:
+    run(Build(design(case)), case)
+
+
+@LONG
 @pytest.mark.skipif(shutil.which("iverilog") is None, reason="no Icarus")
 @pytest.mark.parametrize("case", SMOKE)
 def test_smoke_on_icarus(case: str) -> None:

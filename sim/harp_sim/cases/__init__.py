@@ -33,6 +33,10 @@ CASES: tuple[str, ...] = (
 """Module and test of each, as `make sim CASE=` takes them; a module alone is every test of it."""
 
 
+MONITOR: tuple[str, ...] = ("monitor.judges", "monitor.sends", "monitor.refuses")
+"""Cases of a build with one port."""
+
+
 def chosen(name: str) -> tuple[str, ...]:
     """The cases of that name: one, or a module's; none if there is no such case."""
-    return tuple(case for case in CASES if case == name or case.split(".")[0] == name)
+    return tuple(case for case in (*CASES, *MONITOR) if case == name or case.split(".")[0] == name)
