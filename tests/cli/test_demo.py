@@ -1,18 +1,23 @@
-"""`make demo` tells its story: the takeover, the return, the planned switch, the capture."""
+"""`make demo` tells its story: on a virtual network, and on real namespaces where it may."""
 
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from harp.lab.netns import privilege
+
 ROOT = Path(__file__).parents[2]
 DEMO = (sys.executable, "-m", "harp.lab.demo")
+VIRTUAL = (*DEMO, "--virtual")
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT / "host")}
 
 
-def test_demo(tmp_path: Path) -> None:
+def test_virtual_network(tmp_path: Path) -> None:
     result = subprocess.run(
-        DEMO, capture_output=True, text=True, check=False, env=ENVIRONMENT, cwd=tmp_path
+        VIRTUAL, capture_output=True, text=True, check=False, env=ENVIRONMENT, cwd=tmp_path
     )
     assert (result.returncode, result.stderr) == (0, "")
     lines = result.stdout.splitlines()
@@ -24,7 +29,7 @@ def test_demo(tmp_path: Path) -> None:
 
 def test_reader_that_goes_away_is_no_broken_invariant(tmp_path: Path) -> None:
     process = subprocess.Popen(
-        DEMO, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENVIRONMENT, cwd=tmp_path
+        VIRTUAL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENVIRONMENT, cwd=tmp_path
     )
     assert process.stdout and process.stderr
     process.stdout.readline()
@@ -32,3 +37,19 @@ def test_reader_that_goes_away_is_no_broken_invariant(tmp_path: Path) -> None:
     assert process.stderr.read() == b""
     process.stderr.close()
     assert process.wait() == 1
+
+
+@pytest.mark.xdist_group("netns")
+@pytest.mark.skipif(
+    not privilege.may_make_namespaces(), reason="no network namespaces here: run as root"
+)
+@pytest.mark.skipif(os.environ.get("HARP_VERIFY") != "1", reason="long: runs in `make verify`")
+def test_the_main_job(tmp_path: Path) -> None:
+    result = subprocess.run(
+        DEMO, capture_output=True, text=True, check=False, env=ENVIRONMENT, cwd=tmp_path
+    )
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.splitlines()[-1].startswith("PASS after")
+    for said in ("daemon is killed", "cable is pulled", "asks ha", "is flooded"):
+        assert said in result.stdout
+    assert "<svg" in (tmp_path / "build/demo.html").read_text("utf-8")

@@ -9,6 +9,7 @@ made them, as process id and start time. Whose maker is gone is removed; nothing
 from __future__ import annotations
 
 import ctypes
+import itertools
 import os
 import shutil
 import signal
@@ -27,6 +28,7 @@ LABS = Path("/run/harp-lab")
 NAMESPACES = Path("/run/netns")
 MARKER = "marker.json"
 OWN_NET = Path("/proc/thread-self/ns/net")
+_numbers = itertools.count()
 _CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -71,7 +73,7 @@ class Namespaces:
     """The namespaces of one laboratory and its directory."""
 
     def __init__(self, nodes: Sequence[str], root: Path = LABS) -> None:
-        self.prefix = f"harp{os.getpid()}"
+        self.prefix = f"harp{os.getpid()}-{next(_numbers)}"
         self.directory = root / self.prefix
         self._nodes = tuple(nodes)
 

@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import struct
 
-from harp.tables.icmpv6 import NEXT_HEADER as ICMPV6
 from harp.tables.ipv6 import FIXED_HEADER_OCTETS, HOME_ADDRESS_OPTION, NextHeader
 from harp.tables.mh import NEXT_HEADER as MOBILITY
 from harp.tables.options import PADN
-from harp.wire.checksum import checksum
 from harp.wire.codec import DEFAULT_CODEC
 from harp.wire.messages import Message
 
 IPV6_IN_IPV6 = 41
 HOP_LIMIT = 64
 ECHO_REQUEST, ECHO_REPLY = 128, 129
-NEIGHBOR_SOLICITATION, NEIGHBOR_ADVERTISEMENT = 135, 136
+
 _FIXED = struct.Struct("!IHBB16s16s")
 
 
@@ -54,7 +52,7 @@ def tunnelled(source: bytes, destination: bytes, packet: bytes) -> bytes:
 
 def inner(packet: bytes) -> bytes | None:
     """What a tunnel packet carries; None: it is none."""
-    if len(packet) <= 2 * FIXED_HEADER_OCTETS or packet[6] != IPV6_IN_IPV6:
+    if len(packet) < 2 * FIXED_HEADER_OCTETS or packet[6] != IPV6_IN_IPV6:
         return None
     return packet[FIXED_HEADER_OCTETS:]
 
@@ -72,12 +70,3 @@ def destination_of(packet: bytes) -> bytes:
 def echo_request(identifier: int, sequence: int, data: bytes) -> bytes:
     """An ICMPv6 echo request for a socket that fills in the checksum itself."""
     return struct.pack("!BBHHH", ECHO_REQUEST, 0, 0, identifier, sequence & 0xFFFF) + data
-
-
-def neighbor_solicitation(source: bytes, target: bytes, mac: bytes) -> bytes:
-    """A whole packet that asks all for a target's link-layer address (RFC 4861 §4.3)."""
-    destination = bytes.fromhex("ff0200000000000000000001ff") + target[13:]
-    body = bytes((NEIGHBOR_SOLICITATION, 0, 0, 0)) + bytes(4) + target + b"\x01\x01" + mac
-    value = checksum(source, destination, body, ICMPV6)
-    body = body[:2] + value.to_bytes(2, "big") + body[4:]
-    return ipv6(source, destination, ICMPV6, body, hop_limit=255)

@@ -219,10 +219,11 @@ class World:
         self._nft("delete table bridge lab\n" + _RULES)
 
     def lose(self, source: str, destination: str, percent: int) -> None:
-        """Loses packets one way between two nodes of the home link, at random."""
+        """Loses packets one way between two nodes of the home link: at random, or (100) all."""
+        some = f"numgen random mod 100 < {percent}" if percent < 100 else ""
         self._nft(
             f'add rule bridge lab forward iifname "{port_name(source)}" '
-            f'oifname "{port_name(destination)}" numgen random mod 100 < {percent} drop\n'
+            f'oifname "{port_name(destination)}" {some} drop\n'
         )
 
     def load(self) -> None:

@@ -26,11 +26,15 @@ from harp.lab.netns.run import Run
 from harp.lab.netns.timeline import NS_PER_MS
 from harp.tables.harp_types import HarpType
 from harp.tables.mh import HOP_LIMIT, NEXT_HEADER
+from harp.tables.reasons import Reason
 from harp.wire.checksum import checksum
 from harp.wire.codec import DEFAULT_CODEC
 from harp.wire.messages import Harp
 
 FLOOD_RATE = 50_000
+PLACES = ("filter.", "received.")
+"""Where a message can be dropped, as its counters begin."""
+UNKNOWN_TYPE = Reason.UNKNOWN_HARP_TYPE.value
 STEP_S = 0.5
 """Between two steps of an operator."""
 
@@ -125,7 +129,7 @@ def mixed_versions(run: Run) -> None:
                 control.order(Question.SWITCHOVER)
             run.check(lab.settle() == new, f"{new} did not take over from {old}")
         counted = {
-            name: _counters(lab, name).get("received.unknown_harp_type", 0)
+            name: sum(_counters(lab, name).get(place + UNKNOWN_TYPE, 0) for place in PLACES)
             for name in plan.MEMBERS
             if name != newer
         }
@@ -166,7 +170,7 @@ def _dropped(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, i
     return {
         name: count - before.get(name, 0)
         for name, count in after.items()
-        if name.startswith(("filter.", "received.")) and count > before.get(name, 0)
+        if name.startswith(PLACES) and count > before.get(name, 0)
     }
 
 
