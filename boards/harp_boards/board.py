@@ -54,6 +54,16 @@ class Pll:
 
 
 @dataclass(frozen=True, slots=True)
+class GoldenPlace:
+    """Where a flash keeps a second image for the case that the first is damaged."""
+
+    flash_mbit: int
+    """Size of the flash, Mbit."""
+    address: int
+    """Offset of the golden image, octets; behind the working one."""
+
+
+@dataclass(frozen=True, slots=True)
 class Board:
     """One kind of board. A new one is a file with one of these, listed in `boards.BOARDS`."""
 
@@ -71,6 +81,8 @@ class Board:
     """Its clocks, from the platform's default clock."""
     flash: tuple[str, ...]
     """Arguments of openFPGALoader that choose board and cable."""
+    golden: GoldenPlace | None = None
+    """Place of a golden image; None: the flash has none."""
     leds: int = 0
     """LEDs it has for `device.LEDS`."""
     rx_delay_steps: tuple[int, ...] = (0, 0)

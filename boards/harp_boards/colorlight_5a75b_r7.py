@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from amaranth_boards.colorlight_5a75b_r7_0 import Colorlight_5A75B_R70Platform
 
-from harp_boards.board import Board, Pll, phy_bus, rgmii
+from harp_boards.board import Board, GoldenPlace, Pll, phy_bus, rgmii
 from harp_gateware.mac.phys import BROADCOM_B50612D, PhyBus
 
 _ETHERNET = [r for r in Colorlight_5A75B_R70Platform.resources if r.name == "eth_rgmii"]
@@ -35,6 +35,7 @@ COLORLIGHT_5A75B_R7 = Board(
     buses=(PhyBus(BROADCOM_B50612D, (0, 1)),),
     pll=Pll(25_000_000, input_divider=1, feedback_divider=5, tx_divider=4, core_divider=5),
     flash=("--board", "colorlight"),
+    golden=GoldenPlace(flash_mbit=32, address=0x200000),
     notes=(
         "The serial link is on J19: LED (P11) sends, button (M13) receives, 3.3 V.",
         "Both PHYs share one reset: a reset of one port is one of both.",

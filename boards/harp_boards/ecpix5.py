@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from amaranth_boards.ecpix5 import ECPIX545Platform
 
-from harp_boards.board import Board, Pll, phy_bus, rgmii
+from harp_boards.board import Board, GoldenPlace, Pll, phy_bus, rgmii
 from harp_gateware.mac.phys import MICROCHIP_KSZ9031, PhyBus
 
 _ETHERNET = next(r for r in ECPIX545Platform.resources if r.name == "eth_rgmii")
@@ -32,5 +32,6 @@ ECPIX_5 = Board(
     buses=(PhyBus(MICROCHIP_KSZ9031, (0,)),),
     pll=Pll(100_000_000, input_divider=4, feedback_divider=5, tx_divider=4, core_divider=5),
     flash=("--board", "ecpix5"),
+    golden=GoldenPlace(flash_mbit=128, address=0x400000),
     notes=("One port: verdicts, events and slots; nothing is dropped and nothing fenced.",),
 )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from amaranth_boards.versa_ecp5 import VersaECP5Platform
 
-from harp_boards.board import Board, Pll, phy_bus, rgmii
+from harp_boards.board import Board, GoldenPlace, Pll, phy_bus, rgmii
 from harp_gateware.mac.phys import MARVELL_88E1512, PhyBus
 
 _ETHERNET = [r for r in VersaECP5Platform.resources if r.name == "eth_rgmii"]
@@ -31,10 +31,11 @@ VERSA_ECP5 = Board(
     platform=VersaPlatform,
     buses=(PhyBus(MARVELL_88E1512, (0,)), PhyBus(MARVELL_88E1512, (0,))),
     pll=Pll(100_000_000, input_divider=4, feedback_divider=5, tx_divider=4, core_divider=5),
-    flash=("--board", "ecp5_evn"),
+    flash=("--cable", "ft2232"),
+    golden=GoldenPlace(flash_mbit=128, address=0x400000),
     leds=4,
     notes=(
         "The serial link is the second channel of the on-board FT2232.",
-        "The FPGA's JTAG chain holds the ispCLOCK device too: bypass it with jumper J50.",
+        "Its JTAG chain holds the ispCLOCK device too: bypass that as the user guide shows.",
     ),
 )
