@@ -19,11 +19,11 @@ WRONG = {
     ),
     "type": (
         changed("id = 7", 'id = "7"'),
-        'group 1 (7), id: "7" wants a whole number from 0 to 4294967295; for example id = 7',
+        'group 1 (7), id: "7" wants a whole number from 0 on; for example id = 7',
     ),
     "boolean is no number": (
         changed("id = 7", "id = true"),
-        "group 1 (id true), id: true wants a whole number from 0 to 4294967295; for example id = 7",
+        "group 1 (id true), id: true wants a whole number from 0 on; for example id = 7",
     ),
     "range of the engine": (
         changed("id = 7", "id = 256"),

@@ -25,9 +25,13 @@ class LogLevel(StrEnum):
     """How much `harpd` says."""
 
     DEBUG = "debug"
+    """Every dropped message too."""
     INFO = "info"
+    """What changes."""
     WARNING = "warning"
+    """What somebody should look at."""
     ERROR = "error"
+    """What does not work."""
 
 
 class PlaneKind(StrEnum):
@@ -87,11 +91,11 @@ class Tables:
     """Numbers that `harpd` uses in the kernel; choose others if something else has them."""
 
     route_table: Annotated[int, Meta(ge=1, le=0xFFFFFFFF)] = 11400
-    """First routing table for routes to mobile nodes; group N has this plus N."""
+    """First routing table with the way to mobile nodes; group N has this plus N."""
     rule_preference: Annotated[int, Meta(ge=1, le=32000)] = 11400
     """Preference of the first rule that switches such a table on; group N has this plus N."""
     fwmark: Annotated[int, Meta(ge=1, le=0xFFFFFFFF)] = 0x114
-    """Firewall mark of packets that harpd itself takes or sends."""
+    """First firewall mark of packets to mobile nodes; group N has this plus N."""
     tunnel: Annotated[str, Meta(min_length=1, max_length=15)] = "harp0"
     """Name of the tunnel device."""
 

@@ -18,16 +18,15 @@ from typing import Annotated, Any, get_type_hints
 from msgspec import Meta
 
 from harp.daemon.config import model
-from harp.daemon.config.values import UNITS_US
+from harp.daemon.config.values import LARGEST, UNITS_US
 from harp.engine import config as engine
 from harp.tables.codepoints import CodePoints
 
 REQUIRED = dataclasses.MISSING
 """Default of a setting that must be given."""
 DURATION = "_us"
-_LARGEST = (1 << 32) - 1
 _IN_FILE: Mapping[Any, Any] = {
-    int: Annotated[int, Meta(ge=0, le=_LARGEST)],
+    int: Annotated[int, Meta(ge=0, le=LARGEST)],
     bytes: IPv6Address,
     tuple[bytes, ...]: tuple[IPv6Address, ...],
     tuple[engine.Prefix, ...]: tuple[IPv6Network, ...],
@@ -174,7 +173,8 @@ _HOME_AGENT = Table(
 )
 _GROUP = Table(
     "group",
-    settings(
+    settings(GroupFile)
+    + settings(
         engine.GroupConfig,
         rename={"group": "id"},
         without=(
@@ -182,7 +182,6 @@ _GROUP = Table(
             *("protection", "sync", "home_agent", "code_points"),
         ),
     )
-    + settings(GroupFile)
     + settings(engine.Protection, without=("keys",)),
     (
         Table(

@@ -20,6 +20,8 @@ from harp.tables.constants import US_PER_MS, US_PER_S
 
 UNITS_US: Mapping[str, int] = {"_us": 1, "_ms": US_PER_MS, "_s": US_PER_S}
 """Ending of a duration's key → µs in its unit."""
+LARGEST = (1 << 32) - 1
+"""No number is greater; where less is the limit, the setting's own rule says so."""
 LONGEST_US = 366 * 24 * 3600 * US_PER_S
 """No setting waits longer."""
 LONGEST_SHOWN = 60
@@ -95,6 +97,8 @@ _WORDS: Mapping[type, str] = {
 
 def _bounded(base: Any, meta: Meta) -> str:
     words = _words(base)
+    if meta.ge == 0 and meta.le == LARGEST:
+        return f"{words} from 0 on"
     if meta.ge is not None and meta.le is not None:
         return f"{words} from {meta.ge} to {meta.le}"
     if meta.max_length is not None:
