@@ -152,6 +152,13 @@ class Driver:
         )
         return min((time for time in times if time is not None), default=None)
 
+    @property
+    def idle(self) -> bool:
+        """Attached, and all that was asked is done."""
+        wanted = self._dirty_peers or self._dirty_slots or self._look_at or self._unfence
+        settled = self._filtering and self._armed == self._armed_there
+        return self.phase is Phase.ATTACHED and self._running is None and settled and not wanted
+
     def connected(self, now: int) -> None:
         """The port is open: who is there?"""
         self._now = now

@@ -31,7 +31,6 @@ from harp_sim.device.link_end import LinkEnd
 from harp_sim.device.registers import Registers
 from harp_sim.model.config import (
     Bucket,
-    Config,
     Fenced,
     Mode,
     Peer,
