@@ -36,13 +36,26 @@ HINTS = (
 """What openFPGALoader says, and what a person does about it."""
 
 
+PREAMBLE = bytes.fromhex("ffffbdb3")
+"""Every ECP5 bitstream has it within its first octets, behind comments."""
+
+
+def check(bit: Path) -> None:
+    """`Failure` where a file is no bitstream."""
+    with bit.open("rb") as file:
+        if PREAMBLE not in file.read(4096):
+            raise Failure(f"{bit} is no ECP5 bitstream: give the .bit file that `build` made")
+
+
 def flash_image(board: Board, bit: Path, golden: Path | None) -> Path:
     """The file to write: the bitstream, or both images and the jump between them.
 
     With a golden image the FPGA loads that when the working one is damaged, so a flash that was
     interrupted leaves a board that still talks. Raises `ToolFailed`."""
+    check(bit)
     if golden is None:
         return bit
+    check(golden)
     if board.golden is None:
         raise Failure(f"{board.name} has no room for a golden image in its flash")
     folder = bit.parent
