@@ -1,0 +1,373 @@
+"""Between the engine and a board: who watches which peer, who sends the HELLOs, who may speak.
+
+Sans-IO: effects of the engine and notices of the device go in; events for the engine come out, and
+commands for the device.
+
+**Detection.** When a board is attached the engine is told so, link by link (`DetectorAttached`); it
+answers with `WatchPeer` for each peer, and its own deadlines rest. Until the board confirms a
+peer, the bridge keeps a deadline of its own, as long as the peer's: a board that does not take it
+over in that time, or refuses it, has lost the link (`DetectorLost`), and the engine watches it
+again with restarted deadlines. So a peer is watched somewhere at every time.
+
+**HELLOs.** `HelloSlotChanged(running, 0)` stops the engine's; its answer is the template with the
+last Sequence # used, from which the slot counts on. When the slot is gone the engine counts on at
+last + ceil(2 × lease / period) + 4 (offload.md §4).
+
+**Fence.** When the watchdog fired, or the board was lost while armed, the board may be fencing us:
+`Fenced(True)`. It is unfenced when no group is active here and no template says A; a board that
+comes back and has not fired, or was power-cycled, fences nobody.
+
+Ref: offload.md §3, §4, §6; harp.md §4, §9
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from harp.daemon.offload.layout import Lane
+from harp.engine.config import DetectionSource
+from harp.engine.effects import HelloTemplate, WatchPeer
+from harp.engine.events import (
+    DetectorAttached,
+    DetectorLost,
+    Event,
+    Fenced,
+    HelloSlotChanged,
+    PeerReport,
+    PeerReported,
+    SequenceSeen,
+)
+from harp.offload.device import (
+    Attached,
+    Device,
+    Lost,
+    Notice,
+    PeerChanged,
+    PeerInstalled,
+    PeerKey,
+    PeerRejected,
+    PeerSpec,
+    SequenceMoved,
+    SlotKey,
+    SlotRejected,
+    SlotSpec,
+    SlotStarted,
+    Unfenced,
+    WatchdogFired,
+)
+from harp.offload.templates import (
+    MH_OFFSET,
+    goodbye_of,
+    hello_frame,
+    says_active,
+    sequence_of,
+)
+from harp.tables.constants import US_PER_MS
+from harp.tables.offload import MIN_PERIOD_US, TEMPLATE_OCTETS, PeerState
+
+OFFLOAD = DetectionSource.OFFLOAD
+LEAST_PATIENCE_US = 200 * US_PER_MS
+"""For a board to take a peer over, however short its deadline: a burst needs time."""
+MAX_MULTIPLIER = 255
+_REPORTS = {
+    PeerState.UP: PeerReport.UP,
+    PeerState.DOWN: PeerReport.DOWN,
+    PeerState.LEFT: PeerReport.LEFT,
+}
+
+
+@dataclass(slots=True)
+class _Place:
+    """A lane, and what the board does there."""
+
+    lane: Lane
+    attached: bool = False
+    """The engine's deadlines rest."""
+    slot: bool = False
+    """The engine's multicast HELLOs rest."""
+    started: bool = False
+    """The slot has had its frame."""
+    template: HelloTemplate | None = None
+
+
+class Bridge:
+    """One board and the groups whose links run through it."""
+
+    def __init__(
+        self,
+        lanes: Sequence[Lane],
+        device: Device,
+        lease_us: int,
+        mac_of: Callable[[str], bytes | None],
+    ) -> None:
+        self.problems: list[str] = []
+        """What people should know; whoever runs this tells and clears it."""
+        self._device = device
+        self._lease_us = lease_us
+        self._mac_of = mac_of
+        self._places = {(p.group.group, p.link.name): _Place(p) for p in lanes}
+        self._links: dict[PeerKey, str] = {
+            key: lane.link.name for lane in lanes for key in lane.peers
+        }
+        self._active: set[int] = set()
+        self._present = False
+        self._fenced = False
+        self._asked = False
+        """The board was asked to unfence."""
+        self._handing: dict[PeerKey, int] = {}
+        """Peers that the board has not confirmed: until when it may, µs."""
+
+    @property
+    def deadline(self) -> int | None:
+        """When to call `expire`, µs."""
+        return min(self._handing.values(), default=None)
+
+    @property
+    def fenced(self) -> bool:
+        """The board fences this member, or may."""
+        return self._fenced
+
+    # Effects of the engine
+
+    def watch(self, peer: WatchPeer, now: int) -> None:
+        """How the board is to watch a peer."""
+        place = self._places.get((peer.group, peer.link))
+        if place is None or not place.attached or place.lane.mode is None:
+            return
+        key = PeerKey(peer.group, peer.peer)
+        self._links[key] = peer.link
+        if not peer.deadline_us:
+            self._know(key)
+            return
+        late_us = peer.late_us if peer.late_us < peer.deadline_us else 0
+        interval_us = peer.deadline_us - late_us
+        spec = PeerSpec(
+            key,
+            watched=True,
+            mode=place.lane.mode,
+            deadline_us=peer.deadline_us,
+            late_us=late_us,
+            multiplier=min(MAX_MULTIPLIER, max(1, peer.deadline_us // interval_us)),
+            sequence=peer.sequence,
+        )
+        self._handing.setdefault(key, now + max(peer.deadline_us, LEAST_PATIENCE_US))
+        self._device.put_peer(spec)
+
+    def template(self, template: HelloTemplate) -> None:
+        """What a HELLO slot is to say from now on."""
+        place = self._places.get((template.group, template.link))
+        if place is None:
+            return
+        place.template = template
+        if place.slot:
+            self._fill(place)
+
+    def active(self, group: int, serving: bool) -> None:
+        """The watchdog is armed while this member is active anywhere."""
+        (self._active.add if serving else self._active.discard)(group)
+        if not self._present:
+            return
+        for place in self._places.values():
+            if place.lane.group.group == group:
+                self._resign(place)
+        self._device.arm(bool(self._active))
+        self._may_unfence()
+
+    # Notices of the device
+
+    def notice(self, notice: Notice, now: int) -> list[Event]:
+        """What the device said, as events for the engine."""
+        match notice:
+            case Attached():
+                return self._begin(notice)
+            case Lost(reason, sequences):
+                self.problems.append(f"offload lost: {reason}")
+                return self._end(sequences)
+            case PeerInstalled(key):
+                self._handing.pop(key, None)
+            case PeerRejected(key, reason):
+                return self._rejected(key, reason)
+            case PeerChanged(key, state):
+                return self._report(key, state)
+            case SequenceMoved(key, multicast, sequence):
+                link = self._links.get(key)
+                if link is not None:
+                    return [SequenceSeen(key.group, key.address, link, multicast, sequence)]
+            case SlotStarted(key):
+                self._may_unfence()
+            case SlotRejected(key, reason):
+                return self._no_slot(key, reason)
+            case WatchdogFired():
+                return self._fence()
+            case Unfenced():
+                return self._unfenced()
+            case _:
+                pass
+        return []
+
+    def expire(self, now: int) -> list[Event]:
+        """Peers that the board did not take over in time: software watches their link again."""
+        late = [key for key, due in self._handing.items() if due <= now]
+        events: list[Event] = []
+        for key in late:
+            if key in self._handing:
+                events += self._software(self._links[key], key.group, "it was too slow")
+        return events
+
+    def _begin(self, notice: Attached) -> list[Event]:
+        self._present = True
+        self._handing.clear()
+        events: list[Event] = []
+        for place in self._places.values():
+            for key in place.lane.peers:
+                self._know(key)
+        if notice.fired:
+            events += self._fence()
+        elif self._fenced:
+            events += self._unfenced()
+        for (group, link), place in self._places.items():
+            if place.lane.mode is not None:
+                place.attached = True
+                events.append(DetectorAttached(group, link, OFFLOAD))
+            if place.lane.slots:
+                place.slot = True
+                events.append(HelloSlotChanged(group, link, running=True, sequence=0))
+        self._device.arm(bool(self._active))
+        self._may_unfence()
+        return events
+
+    def _end(self, sequences: Mapping[SlotKey, int] | None = None) -> list[Event]:
+        """The device is gone: everything is the engine's again."""
+        self._present = False
+        self._asked = False
+        self._handing.clear()
+        events: list[Event] = []
+        for (group, link), place in self._places.items():
+            if place.attached:
+                place.attached = False
+                events.append(DetectorLost(group, link, OFFLOAD, self._lease_us))
+            if place.slot:
+                last = (sequences or {}).get(SlotKey(group, link), 0)
+                events.append(self._hand_back(place, last))
+        if self._active:
+            events += self._fence()
+        return events
+
+    def close(self) -> list[Event]:
+        """A clean end: the board is left, nothing is fenced."""
+        self._active.clear()
+        return self._end()
+
+    # Peers
+
+    def _know(self, key: PeerKey) -> None:
+        """Its HARP passes; nobody but the engine watches it."""
+        self._handing.pop(key, None)
+        self._device.put_peer(PeerSpec(key))
+
+    def _report(self, key: PeerKey, state: PeerState) -> list[Event]:
+        report, link = _REPORTS.get(state), self._links.get(key)
+        if report is None or link is None:
+            return []
+        return [PeerReported(key.group, key.address, link, OFFLOAD, report)]
+
+    def _rejected(self, key: PeerKey, reason: str) -> list[Event]:
+        """A peer that was to be watched: software watches the link. One that was only to be known
+        is a stranger: `not_a_peer` passes where there are more than the board has room for."""
+        if key not in self._handing:
+            return []
+        return self._software(self._links[key], key.group, reason)
+
+    def _software(self, link: str, group: int, reason: str) -> list[Event]:
+        place = self._places[group, link]
+        place.attached = False
+        for key in [k for k, name in self._links.items() if (k.group, name) == (group, link)]:
+            self._know(key)
+        self.problems.append(f"group {group}, link {link}: the board watches no peer: {reason}")
+        return [DetectorLost(group, link, OFFLOAD)]
+
+    # Slots
+
+    def _fill(self, place: _Place) -> None:
+        """The slot gets what the engine would send."""
+        template, group = place.template, place.lane.group
+        mac = self._mac_of(place.lane.link.name)
+        if template is None or mac is None:
+            return
+        key = SlotKey(template.group, template.link)
+        frame = hello_frame(mac, template.source, template.destination, template.payload)
+        self._device.put_slot(
+            SlotSpec(
+                key,
+                frame[:TEMPLATE_OCTETS],
+                MH_OFFSET,
+                period_us=max(MIN_PERIOD_US, group.hello_interval_us),
+                jitter_percent=group.jitter_percent,
+                sequence=None if place.started else sequence_of(template.payload),
+            )
+        )
+        place.started = True
+        self._resign(place)
+        self._may_unfence()
+
+    def _resign(self, place: _Place) -> None:
+        """The watchdog's goodbye, where and while this member is active."""
+        group, link = place.lane.group.group, place.lane.link.name
+        key, template = SlotKey(group, link, resign=True), place.template
+        mac = self._mac_of(link)
+        if not (place.started and template and mac and group in self._active):
+            self._device.delete_slot(key)
+            return
+        payload = goodbye_of(template.payload)
+        frame = hello_frame(mac, template.source, template.destination, payload)
+        self._device.put_slot(SlotSpec(key, frame, MH_OFFSET))
+
+    def _no_slot(self, key: SlotKey, reason: str) -> list[Event]:
+        place = self._places[key.group, key.link]
+        what = "goodbye" if key.resign else "HELLO"
+        text = f"group {key.group}, link {key.link}: no {what} by the board: {reason}"
+        self.problems.append(text)
+        if key.resign or not place.slot:
+            return []
+        self._device.delete_slot(key._replace(resign=True))
+        return [self._hand_back(place, 0)]
+
+    def _hand_back(self, place: _Place, last: int) -> HelloSlotChanged:
+        """The engine sends again, above whatever the slot may have sent since the last kick. 0: it
+        never sent, and the engine's own number holds."""
+        place.slot = place.started = False
+        period_us = max(MIN_PERIOD_US, place.lane.group.hello_interval_us)
+        sequence = last and last + -(-2 * self._lease_us // period_us) + 4
+        # After 65535 comes 1 (harp.md §2.1).
+        sequence = sequence and (sequence - 1) % 0xFFFF + 1
+        group, link = place.lane.group.group, place.lane.link.name
+        return HelloSlotChanged(group, link, running=False, sequence=sequence)
+
+    # Fence
+
+    def _fence(self) -> list[Event]:
+        self._asked = False
+        if self._fenced:
+            self._may_unfence()
+            return []
+        self._fenced = True
+        self._may_unfence()
+        return [Fenced(True)]
+
+    def _unfenced(self) -> list[Event]:
+        if not self._fenced:
+            return []
+        self._fenced = self._asked = False
+        return [Fenced(False)]
+
+    def _may_unfence(self) -> None:
+        """offload.md §4: "only when withdrawn and all HELLO slots are rewritten without A". The
+        device does it behind the slots that it was given before."""
+        if not (self._present and self._fenced) or self._asked or self._active:
+            return
+        sent = [p.template for p in self._places.values() if p.slot and p.template]
+        if any(says_active(template.payload) for template in sent):
+            return
+        self._asked = True
+        self._device.unfence()
