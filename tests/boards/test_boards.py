@@ -85,11 +85,12 @@ def test_wrong_boards_are_refused() -> None:
         (["flash", "ecpix5", "--bit", "nothing.bit"], "'nothing.bit' does not exist"),
     ],
 )
-def test_wrong_input_is_one_line(words: list[str], said: str) -> None:
-    runner = CliRunner()
-    with runner.isolated_filesystem():
-        Path("text.bit").write_text("no bitstream")
-        result = runner.invoke(harp_board, words)
+def test_wrong_input_is_one_line(
+    words: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("text.bit").write_text("no bitstream")
+    result = CliRunner().invoke(harp_board, words)
     assert result.exit_code in (1, 2)
     assert said in result.output
     assert "Traceback" not in result.output
@@ -122,7 +123,7 @@ def test_what_the_programmer_says_is_explained(output: str, advice: str) -> None
 def test_figures_of_a_report(tmp_path: Path) -> None:
     bit = tmp_path / "top.bit"
     bit.write_bytes(b"bits")
-    used = dict.fromkeys(("TRELLIS_COMB", "TRELLIS_FF", "DP16KD"), {"used": 1, "available": 2})
+    used = {name: {"used": 1, "available": 2} for name in ("TRELLIS_COMB", "TRELLIS_FF", "DP16KD")}
     fmax = {"$glbnet$clk_core": {"achieved": 104.0, "constraint": 105.0}}
     built = _figures(COLORLIGHT, 3, {"utilization": used, "fmax": fmax}, bit)
     clock = built.clocks["clk_core"]
