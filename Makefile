@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint verify verify-long bench generated lock clean
+.PHONY: help setup peers demo test lint verify verify-long bench generated lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -21,15 +21,18 @@ setup: $(STAMP) ## .venv from the lock, system packages through apt
 demo: setup ## show what there is: a group on a virtual network, a capture decoded
 	@$(BIN)/python -m harp.lab.demo
 
-test: setup ## the test suite (at most 10 minutes on 2 cores)
+peers: setup
+	@.ci/system-packages peers
+
+test: peers ## the test suite (at most 10 minutes on 2 cores)
 	@$(BIN)/pytest -n 2 --dist loadgroup
 
-verify: setup ## the long ones: sweeps, frames, proofs, mutants, place and route (at most 75 minutes)
+verify: peers ## the long ones: sweeps, frames, proofs, mutants, place and route (at most 75 minutes)
 	@HARP_VERIFY=1 HARP_MUTANTS=all HARP_SCENARIOS=20000 HARP_FRAMES=200000 \
 		$(BIN)/pytest -n 2 --dist loadgroup --timeout 3600
 	@$(BIN)/harp-board report core
 
-verify-long: setup ## the same at full length, without a limit
+verify-long: peers ## the same at full length, without a limit
 	@HARP_VERIFY=1 HARP_MUTANTS=all HARP_SCENARIOS=200000 HARP_FRAMES=2000000 \
 		$(BIN)/pytest -n 2 --dist loadgroup --timeout 86400
 	@$(BIN)/harp-board report core --seeds 5
@@ -49,6 +52,7 @@ sim: setup ## cases of the gateware in simulation: CASE=, SEED=, WAVES=1; none: 
 generated: setup ## write again what comes from the tables: reference pages, dissector, diagrams
 	@$(BIN)/python -m harp.reference
 	@$(BIN)/python -m harp.engine.diagram
+	@$(BIN)/python -m harp.daemon.config.reference
 
 lock: $(STAMP) ## pin the newest versions that pyproject.toml allows
 	@$(BIN)/python -m pip install --quiet uv
