@@ -8,6 +8,7 @@ import pytest
 
 from harp.engine.addresses import is_multicast, is_unicast, is_unicast_routable, link_local_of
 from harp.engine.binding_error import BURST, RATE_PER_S, BindingErrors
+from harp.engine.config import HomeAgentConfig
 from harp.engine.dad import DadQueue
 from harp.engine.effects import SendPacket
 from harp.engine.request import Request
@@ -61,7 +62,7 @@ L = BuFlag.LINK_LOCAL.value
 
 
 def test_two_home_addresses_may_share_a_link_local_one() -> None:
-    queue = DadQueue(2 * S)
+    queue = DadQueue(HomeAgentConfig(dad_timeout_us=2 * S))
     first, second = request(HOME, flags=L), request(OTHER, flags=L)
     assert queue.wait(first, 0) == [HOME, LINK_LOCAL]
     assert queue.wait(second, S) == [OTHER], "detection of the shared one runs already"
@@ -73,7 +74,7 @@ def test_two_home_addresses_may_share_a_link_local_one() -> None:
 
 
 def test_a_duplicate_link_local_address_refuses_all_that_share_it() -> None:
-    queue = DadQueue(2 * S)
+    queue = DadQueue(HomeAgentConfig(dad_timeout_us=2 * S))
     first, second = request(HOME, flags=L), request(OTHER, flags=L)
     queue.wait(first, 0)
     queue.wait(second, 0)
@@ -82,7 +83,7 @@ def test_a_duplicate_link_local_address_refuses_all_that_share_it() -> None:
 
 
 def test_those_that_waited_too_long_and_the_rest() -> None:
-    queue = DadQueue(2 * S)
+    queue = DadQueue(HomeAgentConfig(dad_timeout_us=2 * S))
     first, second = request(HOME), request(OTHER)
     queue.wait(first, 0)
     queue.wait(second, S)

@@ -28,6 +28,10 @@ class Announcer:
         self._copies = 0
         self._copy_at: int | None = None
 
+    def reconfigured(self) -> None:
+        """Another `na_rate`."""
+        self._walk.pace(self._config.na_rate)
+
     @property
     def deadline(self) -> int | None:
         """When `expire` is due, µs."""

@@ -39,7 +39,12 @@ class Packer:
     def __init__(self, config: GroupConfig) -> None:
         self._codec = Codec(config.code_points)
         self.bulk = BulkCodec(self._codec)
-        protection = config.protection
+        self._config = config
+        self.reconfigured()
+
+    def reconfigured(self) -> None:
+        """What fits into a message: path MTU and signatures."""
+        config, protection = self._config, self._config.protection
         taken = HEAD_OCTETS + (PROTECTION_OCTETS if protection.signing_key else 0)
         outer = IPV6_OCTETS + (ESP_OCTETS if protection.security is Security.IPSEC else 0)
         path = min(config.sync.mtu_octets - outer, MAX_MH_OCTETS) // 8 * 8

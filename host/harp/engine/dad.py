@@ -12,6 +12,7 @@ from harp.engine.addresses import link_local_of
 from harp.tables.mh import BuFlag
 
 if TYPE_CHECKING:
+    from harp.engine.config import HomeAgentConfig
     from harp.engine.request import Request
 
 
@@ -26,8 +27,8 @@ class _Waiting:
 class DadQueue:
     """At most one waiting Binding Update a home address: the newest."""
 
-    def __init__(self, timeout_us: int) -> None:
-        self._timeout_us = timeout_us
+    def __init__(self, config: HomeAgentConfig) -> None:
+        self._config = config
         self._waiting: dict[bytes, _Waiting] = {}
         """By home address, earliest deadline first: all wait equally long."""
         self._homes: dict[bytes, set[bytes]] = {}
@@ -55,7 +56,7 @@ class DadQueue:
         addresses = [home]
         if request.message.flags & BuFlag.LINK_LOCAL:
             addresses.append(link_local_of(home))
-        self._waiting[home] = _Waiting(request, set(addresses), now + self._timeout_us)
+        self._waiting[home] = _Waiting(request, set(addresses), now + self._config.dad_timeout_us)
         fresh = [address for address in addresses if address not in self._homes]
         for address in addresses:
             self._homes.setdefault(address, set()).add(home)

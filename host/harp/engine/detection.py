@@ -50,7 +50,7 @@ class Detector:
         self.peers = peers
         self.counters: Counter[str] = Counter()
         self._config = config
-        self._hash = config.settings_hash()
+        self.reconfigured()
         self._links = {link.name: i for i, link in enumerate(config.links)}
         self._sources: dict[int, set[DetectionSource]] = {}
         self._warned: set[bytes] = set()
@@ -58,6 +58,10 @@ class Detector:
         """Where the row at hand may lead to."""
         self.deadline: int | None = None
         """Nothing is due before it, µs. It may be early: a HELLO only moves deadlines back."""
+
+    def reconfigured(self) -> None:
+        """With a quorum the own settings that members share may be others."""
+        self._hash = self._config.settings_hash()
 
     # The machine of one link
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, TypeAlias
 
-from harp.engine.config import EngineConfig
+from harp.engine.config import EngineConfig, GroupConfig
 from harp.engine.effects import Effect
 from harp.engine.events import (
     ClockStepped,
@@ -72,6 +72,14 @@ class Engine:
     def restore(self, group: int, records: Iterable[bytes]) -> None:
         """Takes what the journal kept of a group, oldest record first; before `start`."""
         self.groups[group].restore(records)
+
+    def reconfigure(self, config: GroupConfig, now: int) -> list[Effect]:
+        """New settings of a running group; it says so at once. ValueError, and nothing taken, if
+        there is no such group or one that may not change is another (`reconfigure.LIVE`)."""
+        group = self.groups.get(config.group)
+        if group is None:
+            raise ValueError(f"group {config.group}: not there at the start")
+        return group.reconfigure(config, now)
 
     def start(self, now: int) -> list[Effect]:
         """Every group enters INIT and says HELLO with R."""

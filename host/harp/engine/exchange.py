@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from harp.tables.constants import BACKOFF_FACTOR
 from harp.tables.harp_types import HarpType
 from harp.wire.messages import Harp
+
+if TYPE_CHECKING:
+    from harp.engine.config import GroupConfig
 
 
 @dataclass(slots=True)
@@ -40,13 +44,17 @@ class Replies:
     change after the one they announce, and at a newer Restart Counter of the asker".
     """
 
-    def __init__(self, keep_us: int) -> None:
-        self._keep_us = keep_us
+    def __init__(self, config: GroupConfig) -> None:
+        self._config = config
         self._kept: dict[tuple[bytes, HarpType], tuple[int, Harp, int]] = {}
 
     def keep(self, peer: bytes, request: Harp, reply: Harp, now: int) -> None:
         """Remembers the answer to a request."""
-        self._kept[peer, request.type] = (request.sequence, reply, now + self._keep_us)
+        self._kept[peer, request.type] = (
+            request.sequence,
+            reply,
+            now + self._config.reliability_timeout_us,
+        )
 
     def find(self, peer: bytes, request: Harp, now: int) -> Harp | None:
         """The answer that this very request had before."""

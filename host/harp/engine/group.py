@@ -66,6 +66,7 @@ from harp.engine.journal import (
 from harp.engine.moved import Draining
 from harp.engine.peers import FLAG_S, Peer, PeerLink, PeerTable
 from harp.engine.protection import AFTER_ANSWER, Heard, Judgement, Protector
+from harp.engine.reconfigure import own_copy, take
 from harp.engine.role_base import SERVING, Input
 from harp.engine.role_table import Happening
 from harp.engine.roles import Roles
@@ -104,13 +105,20 @@ class Part(Protocol):
         """All that is due at `now`."""
 
 
+class Reconfigured(Protocol):
+    """What keeps something that it made of settings."""
+
+    def reconfigured(self) -> None:
+        """They may be others now."""
+
+
 class Group:
     """One group as this member runs it."""
 
     def __init__(
         self, config: GroupConfig, codec: Codec, rng: Random, clock_offset_us: int
     ) -> None:
-        self.config = config
+        self.config = config = own_copy(config)
         self.counters: Counter[str] = Counter()
         """Drops by reason name, and what else is counted by name."""
         self._deadline: int | None = None
@@ -172,6 +180,22 @@ class Group:
             self._deadline = None if first is None else max(first, self._settled_us)
             self._deadline_known = True
         return self._deadline
+
+    def reconfigure(self, config: GroupConfig, now: int) -> list[Effect]:
+        """Takes new settings. ValueError, and nothing taken, if one may not change."""
+        effects = self._wake(now)
+        take(self.config, config)
+        home = config.home_agent
+        self.store.refresh_margin_us = home.refresh_margin_s * US_PER_S
+        self.store.tombstone_units = home.max_lifetime_s // LIFETIME_UNIT_S
+        keeping: tuple[Reconfigured, ...] = (
+            *(self.protector, self.hellos, self.detector, self.roles, self.sync),
+            *(self.home_agent, self.announcer, self.mover, self.rekeyer),
+        )
+        for part in keeping:
+            part.reconfigured()
+        self._news = True
+        return effects + self._settle(self.roles.hear(Happening.PEERS_CHANGED, now), now)
 
     def status(self, now: int) -> GroupStatus:
         """All of it, for people."""

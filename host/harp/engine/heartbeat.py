@@ -23,7 +23,6 @@ class Heartbeats:
     def __init__(self, config: GroupConfig, codec: Codec) -> None:
         self._config = config
         self._codec = codec
-        self._spacing_us = US_PER_S // config.max_hello_rate
         self._not_before: dict[bytes, int] = {}
         """When a member may be answered again, µs."""
 
@@ -34,7 +33,7 @@ class Heartbeats:
         R set, U clear, and our Restart Counter. None: it asks too often."""
         if now < self._not_before.get(member, now):
             return None
-        self._not_before[member] = now + self._spacing_us
+        self._not_before[member] = now + US_PER_S // self._config.max_hello_rate
         options = (RestartCounter(restart_counter),)
         message = Heartbeat(request.sequence, int(HeartbeatFlag.RESPONSE), options)
         source, name = self._config.me.addresses[link], self._config.links[link].name

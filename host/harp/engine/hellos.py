@@ -43,18 +43,25 @@ class HelloSender:
         self._virtual = config.mode is SwitchMode.VIRTUAL
         self._flags = 0
         self._preference = 0
-        self._detection = Detection(config.hello_interval_us, config.multiplier)
-        self._configuration = Configuration(config.settings_hash())
         links = range(len(config.links))
         self._due: list[int | None] = [None for _ in links]
         self._repeats = [0 for _ in links]
         self._up = [True for _ in links]
         self._slots = [False for _ in links]
         self._in_template: list[tuple[int, int] | None] = [None for _ in links]
-        self._by_multicast = [config.multicast_on(i) for i in links]
         self._multicast_sequence = [0 for _ in links]
         self._unicast_sequence: dict[bytes, int] = {}
         self._answers: dict[bytes, deque[int]] = {}
+        self.reconfigured()
+
+    def reconfigured(self) -> None:
+        """What HELLOs say of their own timing, and where they go, is another."""
+        config = self._config
+        self._detection = Detection(config.hello_interval_us, config.multiplier)
+        self._configuration = Configuration(config.settings_hash())
+        self._by_multicast = [config.multicast_on(i) for i in range(len(config.links))]
+        self._in_template = [None for _ in self._in_template]
+        self._answers.clear()
 
     def update(self, flags: int, preference: int) -> bool:
         """What the next HELLO says; whether that is new. A, S, D of `HarpFlag`; V is added."""

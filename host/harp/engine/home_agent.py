@@ -100,7 +100,7 @@ class HomeAgent:
         self._authenticator = MnAuthenticator(config.home_agent, clock_offset_us)
         self._registrar = Registrar(config, store)
         self._acknowledger = Acknowledger(config, self._codec)
-        self._dad = DadQueue(config.home_agent.dad_timeout_us)
+        self._dad = DadQueue(config.home_agent)
         self._service = Service.OFF
         self._tokens = 0
         self._pending: dict[int, tuple[Request, SendPacket]] = {}
@@ -122,6 +122,11 @@ class HomeAgent:
     def member_found(self, address: bytes) -> None:
         """A member's address that is not in the configuration: no mobile node may have it."""
         self._registrar.own.add(address)
+
+    def reconfigured(self) -> None:
+        """Other keys and prefixes of mobile nodes."""
+        self._authenticator.reconfigured()
+        self._registrar.reconfigured()
 
     # The role
 

@@ -70,9 +70,9 @@ class ReplicatedLog:
     """Messages of the current term, and a lane for every standby that is sent them."""
 
     def __init__(self, config: GroupConfig, packer: Packer) -> None:
+        self._config = config
         self._group = config.group
         self._sync = config.sync
-        self._timeout_us = config.reliability_timeout_us
         self._packer = packer
         self.term = 0
         self.position = 0
@@ -235,7 +235,7 @@ class ReplicatedLog:
         for peer, lane in self._lanes.items():
             if lane.due is None or lane.due > now:
                 continue
-            if now - lane.since >= self._timeout_us:
+            if now - lane.since >= self._config.reliability_timeout_us:
                 lane.due = None  # harp.md §6: "then ... counts as unsynchronised for durability"
                 lane.given_up = lane.lost = True
             else:

@@ -28,12 +28,16 @@ class MnAuthenticator:
         self.clock_offset_us = clock_offset_us
         """UNIX time minus `now`, µs."""
         self._config = config
-        self._keys: dict[bytes, list[Key]] = {}
-        for home_address, key in config.mn_keys:
-            self._keys.setdefault(home_address, []).append(key)
+        self.reconfigured()
         self._recent: dict[bytes, int] = {}
         self._older: dict[bytes, int] = {}
         self._turn_us = 0
+
+    def reconfigured(self) -> None:
+        """Other keys."""
+        self._keys: dict[bytes, list[Key]] = {}
+        for home_address, key in self._config.mn_keys:
+            self._keys.setdefault(home_address, []).append(key)
 
     def key_of(self, request: Request) -> Key | None:
         """Key that the Binding Update's MN-HA option names; also signs the answer."""

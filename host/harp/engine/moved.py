@@ -19,7 +19,7 @@ class Draining:
     def __init__(self, config: GroupConfig, store: BindingStore) -> None:
         self._group = config.group
         self._store = store
-        self._longest_us = config.home_agent.max_lifetime_s * US_PER_S
+        self._home_agent = config.home_agent
         self._moved: set[bytes] = set()
         self._left = 0
         self.deadline: int | None = None
@@ -33,7 +33,7 @@ class Draining:
     def start(self, now: int) -> None:
         """The member is active no more; what it holds now it goes on serving."""
         self._left = len(self._store)
-        self.deadline = now + self._longest_us
+        self.deadline = now + self._home_agent.max_lifetime_s * US_PER_S
 
     def moved(self, home_address: bytes) -> list[Effect]:
         """The log shows that the new active serves a home address, or that it is gone."""

@@ -18,12 +18,16 @@ class Walk:
 
     def __init__(self, store: BindingStore, rate: int) -> None:
         self._store = store
-        self._batch = max(1, rate * TICK_US // US_PER_S)
-        self._tick_us = max(TICK_US, US_PER_S // rate)
+        self.pace(rate)
         self._cursor = 0
         self._left = 0
         self.deadline: int | None = None
         """When the next batch is due, µs; None: not under way."""
+
+    def pace(self, rate: int) -> None:
+        """From now on `rate` a second."""
+        self._batch = max(1, rate * TICK_US // US_PER_S)
+        self._tick_us = max(TICK_US, US_PER_S // rate)
 
     def start(self, now: int) -> None:
         """From the first binding on, the first batch at once."""

@@ -84,16 +84,20 @@ class Protector:
         self._codec = codec
         self._bulk = BulkCodec(codec)
         self._journal = JournalCodec(codec, clock_offset_us)
-        protection = config.protection
-        self._security = protection.security
-        self._mode = protection.auth
-        self._window_us = protection.replay_window_us
-        self._signing = protection.signing_key
-        self._keys = {key.spi: key.key for key in protection.keys}
+        self._security = config.protection.security
+        self.reconfigured()
         self._last_sent = 0
         self._reserved = 0
         self._last: dict[tuple[bytes, int, int, HarpType, bool], int] = {}
         self._answered: dict[bytes, int] = {}
+
+    def reconfigured(self) -> None:
+        """Keys and modes are others."""
+        protection = self._config.protection
+        self._mode = protection.auth
+        self._window_us = protection.replay_window_us
+        self._signing = protection.signing_key
+        self._keys = {key.spi: key.key for key in protection.keys}
 
     def restore(self, timestamp: int) -> None:
         """Highest NTP timestamp promised before the restart."""

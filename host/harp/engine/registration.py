@@ -75,7 +75,7 @@ class Registrar:
         self._config = config
         self._home_agent = config.home_agent
         self._store = store
-        self._routers = dict(config.home_agent.mobile_prefixes)
+        self.reconfigured()
         members = (address for member in config.members for address in member.addresses)
         self.own = {*members, config.virtual_address}
         """Addresses of the home agents: no mobile node may have one."""
@@ -84,6 +84,10 @@ class Registrar:
             for prefix in config.home_prefixes
         )
         """Bits behind each home prefix, and the bits of the prefix itself."""
+
+    def reconfigured(self) -> None:
+        """Other prefixes of mobile routers."""
+        self._routers = dict(self._home_agent.mobile_prefixes)
 
     def judge(self, request: Request, now: int, *, unique: bool) -> Verdict:
         """What becomes of a Binding Update that is authentic and whose form is right.

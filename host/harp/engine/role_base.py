@@ -106,7 +106,7 @@ class RoleBase:
         """SO-REQ or SB-REQ under way."""
         self.settings_hash = config.settings_hash()
         self._sequence = rng.randrange(1, SEQUENCE_MODULUS + 1)
-        self._replies = Replies(config.reliability_timeout_us)
+        self._replies = Replies(config)
         self._saying_a: set[bytes] = set()
         self._base_us: int | None = None
         self._was_eligible = False
@@ -116,6 +116,10 @@ class RoleBase:
         self._heir: Peer | None = None
         self._preempt_after_us = 0
         self._allowed: tuple[Role, ...] = ()
+
+    def reconfigured(self) -> None:
+        """With a quorum the own settings that members share may be others."""
+        self.settings_hash = self.config.settings_hash()
 
     @property
     def deadline(self) -> int | None:

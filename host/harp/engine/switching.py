@@ -56,6 +56,10 @@ class Mover:
         self._complete_at: dict[bytes, int] = {}
         self._complete_until = 0
 
+    def reconfigured(self) -> None:
+        """Another `switch_rate`."""
+        self._walk.pace(self._config.switch_rate)
+
     @property
     def deadline(self) -> int | None:
         """When `expire` is due, µs."""
@@ -172,6 +176,10 @@ class Rekeyer:
         self._address = address
         self._walk = Walk(store, config.switch_rate)
         self._sequence = rng.randrange(1, SEQUENCE_MODULUS + 1)
+
+    def reconfigured(self) -> None:
+        """Another `switch_rate`."""
+        self._walk.pace(self._config.switch_rate)
 
     @property
     def deadline(self) -> int | None:

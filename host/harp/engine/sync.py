@@ -92,6 +92,10 @@ class Sync:
         self._term_known = max(term, position.term, base.term)
         self._kept = self._state()
 
+    def reconfigured(self) -> None:
+        """Messages may be longer or shorter."""
+        self._packer.reconfigured()
+
     # What others read
 
     @property

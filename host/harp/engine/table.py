@@ -107,8 +107,8 @@ class BindingTable:
         """Slots in use."""
         self._count = 0
         self._hash = 0
-        self._refresh_margin_us = refresh_margin_us
-        self._tombstone_units = tombstone_units
+        self.refresh_margin_us = refresh_margin_us
+        self.tombstone_units = tombstone_units
         self._alarms = Wheel(self._columns)
         self._graves = Wheel(self._columns)
         self._options: dict[int, Options] = {}
@@ -226,7 +226,7 @@ class BindingTable:
 
     def _alarm(self, slot: int, end: int) -> int:
         """When to look at the binding in `slot` that ends at `end`."""
-        margin = self._refresh_margin_us
+        margin = self.refresh_margin_us
         return end - margin if self._columns.longest[slot] * UNIT_US >= 4 * margin else end
 
     @property
@@ -330,7 +330,7 @@ class BindingTable:
         c.longest[first:end] = array("H", units)
         c.position[first:end] = array("Q", (position,)) * count
         c.expires[first:end] = array("q", [now + each * UNIT_US for each in units])
-        margin, arm = self._refresh_margin_us, self._alarms.arm
+        margin, arm = self.refresh_margin_us, self._alarms.arm
         for slot, each in enumerate(units, first):
             life = each * UNIT_US
             arm(slot, now + (life - margin if life >= 4 * margin else life))
@@ -342,7 +342,7 @@ class BindingTable:
         state, expires = c.state[slot], c.expires[slot]
         if not state & TOMBSTONE:
             if state == FREE:
-                c.longest[slot] = self._tombstone_units
+                c.longest[slot] = self.tombstone_units
             expires = now + c.longest[slot] * UNIT_US
         self._write_tombstone(slot, record, position, expires)
 
