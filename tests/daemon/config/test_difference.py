@@ -1,12 +1,14 @@
 """What a reload takes at once, and what waits; never a key in the words."""
 
 from pathlib import Path
+from random import Random
 
 import pytest
 from tests.daemon.config.kit import RIGHT, changed, examined
 
 from harp.daemon.config.difference import difference, live_part
 from harp.daemon.config.model import DaemonConfig
+from harp.engine.engine import Engine
 
 KEY = '[[group.key]]\nspi = {spi}\ncredential = "{name}"\n'
 PSK = changed('"none"\ninsecure = true', '"psk"')
@@ -27,6 +29,14 @@ LIVE = {
     "table of the group": (
         changed("[group.sync]", "[group.sync]\nresync_min_s = 90"),
         "group 7: sync.resync_min_us: 60 s → 90 s",
+    ),
+    "rate of the filter": (
+        "[filter]\npeer_rate = 5\n" + RIGHT,
+        "filter.peer_rate: 10000 → 5",
+    ),
+    "capacity": (
+        changed("[group.home_agent]", "[group.home_agent]\nmax_bindings = 5"),
+        "group 7: home_agent.max_bindings: 1000000 → 5",
     ),
     "log": (changed("[daemon]", '[daemon]\nlog_level = "debug"'), 'log_level: "info" → "debug"'),
     "command": (
@@ -54,9 +64,9 @@ WAITS = {
         changed('"none"\ninsecure = true', '"ipsec"'),
         ['group 7: security: "none" → "ipsec"', "group 7: insecure: true → false"],
     ),
-    "capacity": (
-        changed("[group.home_agent]", "[group.home_agent]\nmax_bindings = 5"),
-        ["group 7: home_agent.max_bindings: 1000000 → 5"],
+    "filter as a whole": (
+        "[filter]\nenabled = false\n" + RIGHT,
+        ["filter.enabled: true → false"],
     ),
 }
 
@@ -102,3 +112,22 @@ def test_keys_change_without_being_shown(tmp_path: Path) -> None:
     assert difference(one, two).live == ('group 7: keys: ["SPI 256"] → ["SPI 256", "SPI 257"]',)
     assert difference(one, other).live == ('group 7: keys: ["SPI 256"] → other keys of these SPIs',)
     assert live_part(one, two).engine == two.engine
+
+
+@pytest.mark.parametrize("text", [*(text for text, _ in LIVE.values())])
+def test_the_engine_takes_what_is_said_to_be_taken(text: str) -> None:
+    old, new = config(RIGHT), config(text)
+    engine = Engine(old.engine, Random(1), 0)
+    engine.start(0)
+    for group in live_part(old, new).engine.groups:
+        engine.reconfigure(group, 1)
+
+
+def test_the_engine_refuses_what_is_said_to_wait() -> None:
+    for text, _ in WAITS.values():
+        old, new = config(RIGHT), config(text)
+        if old.engine != new.engine:
+            engine = Engine(old.engine, Random(1), 0)
+            engine.start(0)
+            with pytest.raises(ValueError, match="is fixed while the group runs"):
+                engine.reconfigure(new.engine.groups[0], 1)

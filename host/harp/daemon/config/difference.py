@@ -14,22 +14,13 @@ from typing import Any
 
 from harp.daemon.config.model import DaemonConfig
 from harp.daemon.config.values import readable_us, shown
+from harp.engine import reconfigure
 from harp.engine.config import GroupConfig, Key, Prefix
 
 LIVE = frozenset(("log_level", "metrics_listen", "scheduling", "filter", "on_role"))
-"""Settings of the daemon that it takes while it runs."""
-LIVE_GROUP = frozenset(
-    (
-        *("preference", "hello_interval_us", "multiplier", "jitter_percent", "ha_lifetime_s"),
-        *("takeover_skew_us", "init_wait_us", "preempt", "preempt_delay_us"),
-        *("switch_timer_us", "switch_drain_us", "reliability_timeout_us"),
-        *("max_hello_rate", "na_rate", "switch_rate", "rekey_on_takeover"),
-        *("auth", "keys", "signing_spi", "replay_window_us"),
-        *("sync", "home_agent"),
-    )
-)
-"""Settings of a group that its engine takes while it runs."""
-_NOT_LIVE_INSIDE = frozenset(("home_agent.max_bindings",))
+"""Settings of the daemon that it takes while it runs; of a group `engine.reconfigure.LIVE`."""
+_FIXED_INSIDE = frozenset(("filter.enabled",))
+"""Makes or removes the filter's table: at a start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +67,8 @@ def live_part(old: DaemonConfig, new: DaemonConfig) -> DaemonConfig:
     """The old configuration with everything new that can be taken while running."""
     groups = {group.group: group for group in new.engine.groups}
     settings = dict(new.groups)
-    daemon = {name: getattr(new, name) for name in _fields(old) if name in LIVE}
+    daemon = {name: getattr(new, name) for name in _fields(old) & LIVE}
+    daemon["filter"] = dataclasses.replace(new.filter, enabled=old.filter.enabled)
     engine = tuple(
         _live_group(group, groups.get(group.group, group)) for group in old.engine.groups
     )
@@ -90,12 +82,9 @@ def live_part(old: DaemonConfig, new: DaemonConfig) -> DaemonConfig:
 
 
 def _live_group(old: GroupConfig, new: GroupConfig) -> GroupConfig:
-    changed: dict[str, Any] = {name: getattr(new, name) for name in _fields(old) & LIVE_GROUP}
-    changed["home_agent"] = dataclasses.replace(
-        new.home_agent, max_bindings=old.home_agent.max_bindings
-    )
-    if new.protection.security is old.protection.security:
-        changed["protection"] = new.protection
+    changed = {name: getattr(new, name) for name in reconfigure.LIVE}
+    if new.protection.security is not old.protection.security:
+        changed["protection"] = old.protection
     return dataclasses.replace(old, **changed)
 
 
@@ -119,30 +108,25 @@ def _changes(old: DaemonConfig, new: DaemonConfig) -> Iterator[Change]:
 
 
 def _group(name: str, old: GroupConfig, new: GroupConfig) -> Iterator[Change]:
-    same = old.protection.security is new.protection.security
-    for prefix, field, was, now in _pairs("", old, new, {"protection"}):
-        path = f"{prefix}{field}"
-        live = path.partition(".")[0] in LIVE_GROUP and path not in _NOT_LIVE_INSIDE
-        yield Change(name + path, _text(field, was), _text(field, now), live)
-    for _, field, was, now in _pairs("", old.protection, new.protection, set()):
-        live = same and field in LIVE_GROUP
-        if field == "keys" and _text(field, was) == _text(field, now):
-            yield Change(name + field, _text(field, was), "other keys of these SPIs", live)
-        else:
-            yield Change(name + field, _text(field, was), _text(field, now), live)
+    for path, was, now in _pairs("", old, new, {"protection"}):
+        live = path.partition(".")[0] in reconfigure.LIVE
+        yield Change(name + path, _text(path, was), _text(path, now), live)
+    live = old.protection.security is new.protection.security
+    for path, was, now in _pairs("", old.protection, new.protection, set()):
+        before, after = _text(path, was), _text(path, now)
+        if path == "keys" and before == after:
+            after = "other keys of these SPIs"
+        yield Change(name + path, before, after, live)
 
 
 def _inside(name: str, old: Any, new: Any, without: set[str]) -> Iterator[Change]:
-    for prefix, field, was, now in _pairs("", old, new, without):
-        path = f"{prefix}{field}"
-        live = path.partition(".")[0] in LIVE
-        yield Change(name + path, _text(field, was), _text(field, now), live)
+    for path, was, now in _pairs("", old, new, without):
+        live = path.partition(".")[0] in LIVE and path not in _FIXED_INSIDE
+        yield Change(name + path, _text(path, was), _text(path, now), live)
 
 
-def _pairs(
-    prefix: str, old: Any, new: Any, without: set[str]
-) -> Iterator[tuple[str, str, Any, Any]]:
-    """(prefix, field, old, new) of everything that differs; tables of settings are entered."""
+def _pairs(prefix: str, old: Any, new: Any, without: set[str]) -> Iterator[tuple[str, Any, Any]]:
+    """(name, old, new) of everything that differs; tables of settings are entered."""
     for each in dataclasses.fields(old):
         was, now = getattr(old, each.name), getattr(new, each.name)
         if each.name in without or was == now:
@@ -150,14 +134,14 @@ def _pairs(
         if dataclasses.is_dataclass(was) and dataclasses.is_dataclass(now):
             yield from _pairs(f"{prefix}{each.name}.", was, now, set())
         else:
-            yield prefix, each.name, was, now
+            yield f"{prefix}{each.name}", was, now
 
 
-def _text(field: str, value: object) -> str:
+def _text(path: str, value: object) -> str:
     """A value for people: keys by their SPIs, addresses and durations readable."""
-    if field == "mn_keys" and isinstance(value, tuple):
+    if path.endswith("mn_keys") and isinstance(value, tuple):
         return f"{len(value)} keys"
-    if field.endswith("_us") and isinstance(value, int):
+    if path.endswith("_us") and isinstance(value, int):
         return readable_us(value)
     return shown(_plain(value))
 

@@ -17,20 +17,25 @@ from harp.tables.mh import LIFETIME_UNIT_S, BuFlag
 
 PAGE = 64
 """Bindings of one page."""
+SLOTS = 4096
+"""Slots of the store looked at without a pause where they hold no binding."""
 
 Binding = dict[str, object]
 """One binding, as JSON has it."""
 
 
 def pages(store: BindingStore, group: int, now: Callable[[], int]) -> Iterator[list[Binding]]:
-    """All bindings. Between two pages the cache may change: what stays is met exactly once."""
-    entries = store.entries()
-    while True:
+    """All bindings; a page may be empty. Between two pages the cache may change: what stays is met
+    exactly once."""
+    cursor = 0
+    while cursor < store.end:
+        entries = store.entries(cursor, until=cursor + SLOTS)
         at = now()
-        page = [_binding(entry, group, at) for _, entry in islice(entries, PAGE)]
-        if not page:
-            return
-        yield page
+        while page := [_binding(entry, group, at) for _, entry in islice(entries, PAGE)]:
+            yield page
+            at = now()
+        cursor += SLOTS
+        yield []
 
 
 def of_home_address(

@@ -142,8 +142,9 @@ class Control:
 
     async def _bindings(self, request: Request, writer: asyncio.StreamWriter) -> None:
         for page in self._answers.bindings(request):
-            writer.write(success({"bindings": page}, more=True))
-            await writer.drain()
+            if page:
+                writer.write(success({"bindings": page}, more=True))
+                await writer.drain()
             await asyncio.sleep(0)  # everybody else's turn
         writer.write(success({"bindings": []}))
 
