@@ -163,7 +163,14 @@ RAM_RESPONSE = data.StructLayout({"data": 2 * WORD_BITS})
 """One for each request, for a write too. Bits past the unit, or past the word read alone, are 0."""
 
 PORT_STATE = data.StructLayout(
-    {"link": 1, "full_duplex": 1, "speed": 2, "unsupported_speed": 1, "no_clock": 1}
+    {
+        "link": 1,
+        "full_duplex": 1,
+        "speed": 2,
+        "unsupported_speed": 1,
+        "no_clock": 1,
+        "unknown_phy": 1,
+    }
 )
 """From the MAC; the fields of register `port_state`."""
 

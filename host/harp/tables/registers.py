@@ -387,6 +387,12 @@ _PORTS = (
             Field("speed", 2, RO, doc="0: 10, 1: 100, 2: 1000, 3: 10000 Mb/s."),
             Field("unsupported_speed", 1, RO, doc="1: the link's speed is not carried."),
             Field("no_clock", 1, RO, doc="1: the PHY gives no clock."),
+            Field(
+                "unknown_phy",
+                1,
+                RO,
+                doc="1: another PHY than the board's answers, or none.",
+            ),
             Field("high_water", 32, RO, unit="octets", doc="Most octets ever buffered.", at=32),
             Field("latency_max", 32, RO, unit="clocks", doc="Longest first word in to first out."),
         ),
