@@ -211,7 +211,7 @@ def test_a_group_forms_and_survives(site: Site) -> None:
         member.told("READY=1")
     first = site.active()
     for member in site.members:
-        until(lambda member=member: len(_up(member)) == 2, "all hear each other")
+        _hears(member, 2)
     first.send(signal.SIGKILL)
     first.ended()
     rest = [member for member in site.members if member is not first]
@@ -232,6 +232,10 @@ def test_a_group_forms_and_survives(site: Site) -> None:
         assert "Traceback" not in member.log
     for member in site.members:
         _assert_nothing_left(member)
+
+
+def _hears(member: Member, count: int) -> None:
+    until(lambda: len(_up(member)) == count, f"ha{member.number} hears {count}")
 
 
 def _up(member: Member) -> list[str]:
@@ -291,6 +295,9 @@ def test_a_reload_takes_what_it_can_and_says_the_rest(site: Site) -> None:
     member.told("READY=1")
     member.until_said('reload: log_level: "info" → "debug"')
     member.until_said("(at the next start)")
+    member.write(preference="777")
+    member.send(signal.SIGHUP)
+    until(lambda: member.status()["preference"] == 777, "the new preference")
     member.file.write_text("[[group]]\nid = 700\n")
     member.send(signal.SIGHUP)
     member.until_said("; going on as before")

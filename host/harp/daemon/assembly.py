@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from harp.daemon.absent import NoGuard, NoJournal, NoOffload
+from harp.daemon.absent import NoGuard, NoJournal
 from harp.daemon.config.model import DaemonConfig
 from harp.daemon.control.events import EventLog
 from harp.daemon.dataplane.choose import make
@@ -17,8 +17,9 @@ from harp.daemon.links import Links
 from harp.daemon.log import LogObserver, tell
 from harp.daemon.metrics.tally import Tally
 from harp.daemon.neighbors.announcer import Announcer
+from harp.daemon.offload.plug import make_offload
 from harp.daemon.on_role import OnRole
-from harp.daemon.parts import DataPlane, Journal, Offload, Parts, Source
+from harp.daemon.parts import DataPlane, Journal, Parts, Source
 from harp.daemon.parts import Guard as GuardPart
 from harp.daemon.runtime import Runtime
 from harp.engine.effects import PrepareRoute
@@ -56,7 +57,7 @@ def assemble(
     links.on_found.append(lambda _: plane.link_changed())
     fences = Fences(deliver)
     guard: GuardPart = Guard(config, fences.of("guard")) if config.guard else NoGuard()
-    offload: Offload = NoOffload()
+    offload = make_offload(config, fences.of("board"), runtime.clock)
     on_role, events, tally = OnRole(config), EventLog(config.engine), Tally(config.engine)
     made = Parts(
         listener=endpoints,

@@ -6,15 +6,14 @@ Ref: rtnetlink(7), netdevice(7), RFC 4862 §5.4 (a tentative address is not to b
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterator, Mapping
+import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address
 from struct import Struct
 
-from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
-from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
-
 from harp.cli.common import Failure
+from harp.daemon.netlink.message import DUMP, attributes, request, split
 from harp.daemon.parts import Deliver
 from harp.engine.effects import Level
 from harp.engine.events import LinkChanged
@@ -24,11 +23,12 @@ _GROUPS = 0x1 | 0x100
 _NEW_LINK, _GET_LINK, _DEL_LINK = 16, 18, 17
 _NEW_ADDRESS, _DEL_ADDRESS, _GET_ADDRESS = 20, 21, 22
 _ERROR, _DONE = 2, 3
-_REQUEST_DUMP = 0x301
-_HEADER = Struct("=IHHII")
-"""`struct nlmsghdr`: octets, type, flags, sequence, port."""
-_REQUEST = Struct("=IHHIIBxHiII")
-"""A header and `struct ifinfomsg`, whose first octet is the family, as in `ifaddrmsg`."""
+_LINK = Struct("=BxHiII")
+"""`struct ifinfomsg`: family, hardware type, index, flags, change mask."""
+_ADDRESS = Struct("=BBBBI")
+"""`struct ifaddrmsg`: family, prefix length, flags, scope, index."""
+_IFLA_ADDRESS, _IFLA_IFNAME = 1, 3
+_IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS = 1, 2, 8
 _RECEIVE_OCTETS = 1 << 18
 _UP, _LOWER_UP = 0x1, 0x10000
 _TENTATIVE, _DUPLICATE, _OPTIMISTIC = 0x40, 0x08, 0x04
@@ -162,8 +162,8 @@ class Links:
             self._read_all()
             self._socket.setblocking(False)
         else:
-            for kind, message in _messages(data):
-                self._take(kind, message)
+            for answer in split(data):
+                self._take(answer.kind, answer.body)
         for link in self.links.values():
             self._say(link)
         return 0
@@ -188,38 +188,35 @@ class Links:
         self._tell(level, f"interface {link.name}: {trouble or 'usable'}")
 
     def _read_all(self) -> None:
-        for request in (_GET_LINK, _GET_ADDRESS):
-            family = socket.AF_UNSPEC if request == _GET_LINK else socket.AF_INET6
-            self._socket.send(
-                _REQUEST.pack(_REQUEST.size, request, _REQUEST_DUMP, 1, 0, family, 0, 0, 0, 0)
-            )
+        for kind, family in ((_GET_LINK, socket.AF_UNSPEC), (_GET_ADDRESS, socket.AF_INET6)):
+            self._socket.send(request(kind, DUMP, _LINK.pack(family, 0, 0, 0, 0)))
             done = False
             while not done:
-                for kind, message in _messages(self._socket.recv(_RECEIVE_OCTETS)):
-                    done |= kind in (_DONE, _ERROR)
-                    self._take(kind, message)
+                for answer in split(self._socket.recv(_RECEIVE_OCTETS)):
+                    done |= answer.kind in (_DONE, _ERROR)
+                    self._take(answer.kind, answer.body)
 
-    def _take(self, kind: int, message: bytes) -> None:
+    def _take(self, kind: int, body: bytes) -> None:
         if kind in (_NEW_LINK, _DEL_LINK):
-            self._take_link(kind == _NEW_LINK, message)
+            self._take_link(kind == _NEW_LINK, body)
         elif kind in (_NEW_ADDRESS, _DEL_ADDRESS):
-            self._take_address(kind == _NEW_ADDRESS, message)
+            self._take_address(kind == _NEW_ADDRESS, body)
 
-    def _take_link(self, there: bool, message: bytes) -> None:
-        found = ifinfmsg(message)
-        found.decode()
-        if found["family"] != socket.AF_UNSPEC:  # a bridge tells of its ports in the same words
+    def _take_link(self, there: bool, body: bytes) -> None:
+        family, _, index, flags, _ = _LINK.unpack_from(body)
+        if family != socket.AF_UNSPEC:  # a bridge tells of its ports in the same words
             return
-        link = self.links.get(found.get_attr("IFLA_IFNAME"))
-        known = self.names.get(found["index"])
+        found = attributes(body, _LINK.size)
+        link = self.links.get(found[_IFLA_IFNAME][:-1].decode())
+        known = self.names.get(index)
         if known and (not there or link is None or link.name != known):
             self._forget(self.links[known])
         if there and link is not None:
-            new = link.index != found["index"]
-            link.index = found["index"]
-            self.names[link.index] = link.name
-            link.carrier = found["flags"] & (_UP | _LOWER_UP) == _UP | _LOWER_UP
-            link.hardware = bytes.fromhex((found.get_attr("IFLA_ADDRESS") or "").replace(":", ""))
+            new = link.index != index
+            link.index = index
+            self.names[index] = link.name
+            link.carrier = flags & (_UP | _LOWER_UP) == _UP | _LOWER_UP
+            link.hardware = found.get(_IFLA_ADDRESS, b"")
             if new:
                 for call in self.on_found:
                     call(link)
@@ -230,27 +227,15 @@ class Links:
         link.index, link.carrier = 0, False
         link.addresses.clear()
 
-    def _take_address(self, there: bool, message: bytes) -> None:
-        found = ifaddrmsg(message)
-        found.decode()
-        name = self.names.get(found["index"])
-        if name is None or found["family"] != socket.AF_INET6:
+    def _take_address(self, there: bool, body: bytes) -> None:
+        family, _, short_flags, _, index = _ADDRESS.unpack_from(body)
+        name = self.names.get(index)
+        if name is None or family != socket.AF_INET6:
             return
-        text = found.get_attr("IFA_LOCAL") or found.get_attr("IFA_ADDRESS")
-        address, link = IPv6Address(text).packed, self.links[name]
+        found = attributes(body, _ADDRESS.size)
+        address, link = found.get(_IFA_LOCAL, found[_IFA_ADDRESS]), self.links[name]
         if address in link.wanted:
             link.addresses.pop(address, None)
             if there:
-                flags = found.get_attr("IFA_FLAGS")
-                link.addresses[address] = found["flags"] if flags is None else flags
-
-
-def _messages(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Netlink messages of one read: type and the whole message."""
-    at = 0
-    while at + _HEADER.size <= len(data):
-        octets, kind, _, _, _ = _HEADER.unpack_from(data, at)
-        if octets < _HEADER.size:
-            return
-        yield kind, data[at : at + octets]
-        at += -(-octets // 4) * 4
+                flags = int.from_bytes(found.get(_IFA_FLAGS, b""), sys.byteorder)
+                link.addresses[address] = flags or short_flags

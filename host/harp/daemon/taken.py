@@ -13,6 +13,7 @@ from harp.daemon.filter.ruleset import Filter, Rates
 from harp.daemon.log import LEVELS, LOGGER
 from harp.daemon.metrics.server import MetricsServer
 from harp.daemon.runtime import Runtime
+from harp.engine.config import GroupConfig
 
 
 class Taken:
@@ -47,7 +48,13 @@ class Taken:
             self._moving = asyncio.create_task(self._move_metrics(new.metrics_listen))
         for before, after in zip(old.engine.groups, new.engine.groups, strict=True):
             if before != after:
-                self._runtime.reconfigure(after)
+                self._reconfigure(after)
+
+    def _reconfigure(self, group: GroupConfig) -> None:
+        try:
+            self._runtime.reconfigure(group)
+        except ValueError as error:
+            raise Failure(f"group {group.group}: {error}") from None
 
     async def _move_metrics(self, where: str) -> None:
         try:
