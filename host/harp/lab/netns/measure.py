@@ -30,7 +30,8 @@ class Takeover:
     na_ms: float
     """From the fault to the first Neighbor Advertisement of the virtual address by the new."""
     answer_ms: float | None
-    """From there to the first answer of the virtual address with the new active's MAC."""
+    """To the first answer of the virtual address with the new active's MAC: from there, or from
+    the first ping behind it if that left later (a busy machine delays pings too)."""
     old_answers: int
     """Answers of the virtual address with the old active's MAC after that."""
     lost: int
@@ -54,11 +55,18 @@ def takeover(lab: Lab, old: str, fault_ns: int, pinger: Pinger) -> Takeover | No
         old=old,
         new=na.member,
         na_ms=(na.at_ns - fault_ns) / NS_PER_MS,
-        answer_ms=(answer.at_ns - na.at_ns) / NS_PER_MS if answer else None,
+        answer_ms=_waited_ms(pinger, na.at_ns, answer.at_ns) if answer else None,
         old_answers=len(_after(observer.all("answer", fault_ns, by=old), answer)),
         lost=sum(outage.lost for outage in outages),
         outage_ms=max((outage.ms for outage in outages), default=0.0),
     )
+
+
+def _waited_ms(pinger: Pinger, na_ns: int, answer_ns: int) -> float:
+    """How long somebody who asked has waited for the first answer after `na_ns`."""
+    asked_ns = pinger.first_sent(na_ns)
+    begin_ns = na_ns if asked_ns is None or asked_ns > answer_ns else asked_ns
+    return (answer_ns - begin_ns) / NS_PER_MS
 
 
 def _after(answers: Sequence[Seen], first: Seen | None) -> list[Seen]:

@@ -10,6 +10,7 @@ import struct
 import threading
 import time
 from array import array
+from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import IPv6Address
@@ -99,6 +100,12 @@ class Pinger(Station):
         if first is not None:
             found.append(Outage(sent[first], sent[-1], len(sent) - first))
         return found
+
+    def first_sent(self, after_ns: int) -> int | None:
+        """When the first ping left at or after a time."""
+        with self._lock:
+            index = bisect_left(self.sent_ns, after_ns)
+            return self.sent_ns[index] if index < len(self.sent_ns) else None
 
     def first_answer(self, after_ns: int) -> int | None:
         """When the first ping that was sent at or after a time was answered."""
