@@ -15,11 +15,12 @@ from harp.reference.lua import Value, literal
 from harp.tables import codepoints, constants, harp_types, layouts, mh, options
 from harp.tables.codepoints import DEFAULT_CODE_POINTS
 from harp.tables.reasons import REASONS
+from harp.tables.registers import REGISTERS
 from harp.wire import messages as msg
 from harp.wire.options import LAYOUTS
 
 ROOT = Path(__file__).resolve().parents[2]
-DISSECTOR, PAGE = GENERATED
+DISSECTOR, PAGE, REGISTER_PAGE = GENERATED
 LUA = (ROOT / DISSECTOR).read_text(encoding="utf-8")
 TEXT = (ROOT / PAGE).read_text(encoding="utf-8")
 
@@ -169,3 +170,16 @@ def test_python_values_as_lua(value: Value, lua: str) -> None:
 def test_nil_in_a_list_is_refused() -> None:
     with pytest.raises(ValueError, match="nil"):
         literal([None])
+
+
+def test_every_field_of_every_register_is_on_its_page() -> None:
+    text = (ROOT / REGISTER_PAGE).read_text(encoding="utf-8")
+    sections = {part.split("\n", 1)[0]: part for part in text.split("\n## ")[2:]}
+    assert list(sections) == [register.name for register in REGISTERS]
+    for register in REGISTERS:
+        section = sections[register.name]
+        assert f"Word {register.offset:04x}" in section
+        for field in register.fields:
+            row = next(r for r in section.splitlines() if f"| `{field.name}` |" in r)
+            assert f"| {field.access} |" in row
+            assert field.doc in row

@@ -9,10 +9,12 @@ from pathlib import Path
 
 from harp.reference.dissector import dissector
 from harp.reference.page import page
+from harp.reference.registers import registers_page
 
 GENERATED: dict[str, Callable[[], str]] = {
     "docs/wireshark/harp.lua": dissector,
     "docs/reference.md": page,
+    "docs/registers.md": registers_page,
 }
 """Path below the project's root → what makes its content."""
 _ROOT = Path(__file__).resolve().parents[3]
@@ -41,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
     """0: written, or fresh; 1: `--check` found a stale file; 2: usage."""
     parser = argparse.ArgumentParser(
         prog="python -m harp.reference",
-        description="Writes the Wireshark dissector and the reference page from the tables.",
+        description="Writes the Wireshark dissector and the reference pages from the tables.",
         epilog="example: python -m harp.reference --check",
     )
     parser.add_argument(
