@@ -44,6 +44,7 @@ def ordered(tmp_path: Path, steps: Steps, *arguments: str) -> Result:
 
 TAKEN: Steps = ((STANDBY, CLAIMING, "switchover"), (CLAIMING, ACTIVE, "switchover"))
 GIVEN: Steps = ((ACTIVE, RESIGNING, "switchback"), (RESIGNING, STANDBY, "switchback"))
+KEPT: Steps = ((ACTIVE, RESIGNING, "switchback"), (RESIGNING, ACTIVE, "refused"))
 REFUSED: Steps = ((STANDBY, CLAIMING, "switchover"), (CLAIMING, STANDBY, "refused"))
 
 
@@ -68,8 +69,9 @@ def test_for_programs(tmp_path: Path) -> None:
     assert not done.stderr
 
 
-def test_a_claim_that_came_to_nothing(tmp_path: Path) -> None:
-    done = ordered(tmp_path, REFUSED, "switchover")
+@pytest.mark.parametrize("steps", [REFUSED, KEPT])
+def test_a_switch_that_came_to_nothing(tmp_path: Path, steps: Steps) -> None:
+    done = ordered(tmp_path, steps, "switchover")
     assert done.exit_code == 1 and not done.stdout
     assert done.stderr.endswith("group 7: not switched: refused; see `harpctl events`\n")
 

@@ -148,14 +148,19 @@ def _tell(name: str, answer: dict[str, Any]) -> None:
 
 def _await_switch(context: click.Context, group: int, since: int, *, quiet: bool) -> str:
     """The role in which a switch that was begun ends. `Failure`: it came to nothing."""
+    before = None
     with connect(context) as control:
         for event in control.watch(since, timeout_s=SWITCH_PATIENCE_S):
             if event["group"] != group:
                 continue
             if not quiet:
                 click.echo(event_line(event), err=True)
-            if event["kind"] == "role" and event["new"] in _SETTLED:
-                if event["old"] == "CLAIMING" and event["new"] != "ACTIVE":
+            if event["kind"] != "role":
+                continue
+            before = before or event["old"]
+            if event["new"] in _SETTLED:
+                gave_up = event["old"] == "CLAIMING" and event["new"] != "ACTIVE"
+                if gave_up or event["new"] == before:
                     why = event["reason"]
                     raise Failure(f"group {group}: not switched: {why}; see `harpctl events`")
                 return str(event["new"])
