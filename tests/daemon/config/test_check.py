@@ -141,6 +141,13 @@ ADVICE = {
         ),
         "50 µs: a slot sends every 100 µs at most",
     ),
+    "more jitter than a slot has": (
+        '[offload]\ndevice = "/dev/ttyUSB1"\n'
+        + changed("id = 7", "id = 7\njitter_percent = 20").replace(
+            '"eth0"', '"eth0"\nslots = true'
+        ),
+        "jitter_percent: 20: a slot has a jitter of 10 % at most",
+    ),
     "short lease": (
         '[offload]\ndevice = "/dev/ttyUSB1"\nlease_ms = 5\n' + RIGHT,
         "the lease of 5 ms is short for a serial link",

@@ -68,6 +68,10 @@ WRONG = {
             " for example hello_interval_ms = 1000"
         ),
     ),
+    "duration beyond its limit": (
+        "[offload]\nlease_ms = 201\n" + RIGHT,
+        "offload, lease_ms: 201 wants at most 200 ms; for example lease_ms = 100",
+    ),
     "duration in two units": (
         changed("hello_interval_ms = 10", "hello_interval_ms = 10\nhello_interval_s = 1"),
         f"{G}, hello_interval_s: is given twice: there is hello_interval_ms too",

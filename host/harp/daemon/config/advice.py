@@ -11,19 +11,19 @@ from harp.daemon.config.problem import Problem
 from harp.daemon.config.values import readable_us
 from harp.engine.config import AuthMode, GroupConfig, Protection, Security
 from harp.tables.constants import US_PER_MS
+from harp.tables.offload import (
+    LEASE_ROUND_TRIPS,
+    MAX_JITTER_PERCENT,
+    MAX_LEASE_MS,
+    MIN_PERIOD_US,
+    PEERS,
+    SLOTS,
+)
 
 MIN_SOFTWARE_INTERVAL_US = 5 * US_PER_MS
 """Below it a timer of the operating system is late too often (0.2 to 2 ms at p99.9)."""
-MIN_SLOT_PERIOD_US = 100
-"""Shortest period of a HELLO slot (offload.md §4)."""
-MIN_LEASE_US = 10 * US_PER_MS
-"""Five round trips of a serial link with 1 ms of latency each way (offload.md, the lease)."""
-MAX_LEASE_US = 200 * US_PER_MS
-"""offload.md, the lease."""
-BOARD_PEERS = 32
-"""offload.md §3."""
-BOARD_SLOTS = 8
-"""offload.md §4."""
+ROUND_TRIP_US = 2 * US_PER_MS
+"""Of a serial link with 1 ms of latency each way, as USB has it at best."""
 
 
 def warnings_of(config: DaemonConfig) -> Iterator[Problem]:
@@ -63,18 +63,18 @@ def _board(config: DaemonConfig) -> Iterator[Problem]:
     groups = config.engine.groups
     peers = sum(len(group.peers) * len(group.links) for group in groups)
     slots = sum(link.slots for group in groups for link in group.links)
-    if peers > BOARD_PEERS:
-        what = f"{peers} peer addresses, a board watches {BOARD_PEERS}: harpd watches the others"
+    if peers > PEERS:
+        what = f"{peers} peer addresses, a board watches {PEERS}: harpd watches the others"
         yield Problem("offload", "device", what)
-    if slots > BOARD_SLOTS:
-        what = f"{slots} links with slots, a board has {BOARD_SLOTS}: harpd sends for the others"
+    if slots > SLOTS:
+        what = f"{slots} links with slots, a board has {SLOTS}: harpd sends for the others"
         yield Problem("offload", "device", what)
     detection_us = [group.detection_us for group in groups if any(li.slots for li in group.links)]
-    lease_us = config.offload.lease_us or min([*detection_us, MAX_LEASE_US])
-    if lease_us < MIN_LEASE_US:
+    lease_us = config.offload.lease_us or min([*detection_us, MAX_LEASE_MS * US_PER_MS])
+    if lease_us < LEASE_ROUND_TRIPS * ROUND_TRIP_US:
         what = (
             f"the lease of {readable_us(lease_us)} is short for a serial link: a board refuses one"
-            " below five round trips"
+            f" below {LEASE_ROUND_TRIPS} round trips"
         )
         yield Problem("offload", "lease", what, "lease_ms = 20")
 
@@ -123,8 +123,11 @@ def _detection(place: str, group: GroupConfig, board: bool) -> Iterator[Problem]
     if slots and not board:
         what = "slots = true has no effect without a board"
         yield Problem(place, "link", what, '[offload] device = "/dev/ttyUSB1"')
-    if slots and group.hello_interval_us < MIN_SLOT_PERIOD_US:
-        what = f"{interval}: a slot sends every {MIN_SLOT_PERIOD_US} µs at most"
+    if slots and group.jitter_percent > MAX_JITTER_PERCENT:
+        what = f"{group.jitter_percent}: a slot has a jitter of {MAX_JITTER_PERCENT} % at most"
+        yield Problem(place, "jitter_percent", what, f"jitter_percent = {MAX_JITTER_PERCENT}")
+    if slots and group.hello_interval_us < MIN_PERIOD_US:
+        what = f"{interval}: a slot sends every {MIN_PERIOD_US} µs at most"
         yield Problem(place, "hello_interval", what, "hello_interval_us = 100")
     elif group.hello_interval_us < MIN_SOFTWARE_INTERVAL_US and not (slots and board):
         what = f"{interval} is short for a timer in software: members may be declared dead in error"

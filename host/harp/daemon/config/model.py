@@ -17,6 +17,9 @@ from msgspec import Meta
 from harp.daemon.detection.inputs import BfdInput, VrrpInput
 from harp.daemon.filter.ruleset import DEFAULT_RATES
 from harp.engine.config import EngineConfig
+from harp.tables.constants import US_PER_MS, US_PER_S
+from harp.tables.link import BAUD, MAX_BAUD
+from harp.tables.offload import MAX_LEASE_MS, PASS_EVERY
 
 Rate = Annotated[int, Meta(ge=1, le=10_000_000)]
 
@@ -119,23 +122,23 @@ class OffloadSettings:
     device: str = "none"
     """`none`, `software` (nftables), or a pyserial URL or device: `/dev/ttyUSB1`,
     `socket://127.0.0.1:5555`."""
-    baud: Annotated[int, Meta(ge=9600, le=3_000_000)] = 1_000_000
+    baud: Annotated[int, Meta(ge=9600, le=MAX_BAUD)] = BAUD
     """Bit/s of a serial device."""
     liveness: Liveness = Liveness.VERIFIED
     """What keeps a peer alive in the board."""
-    lease_us: Annotated[int, Meta(ge=0, le=200_000)] = 0
+    lease_us: Annotated[int, Meta(ge=0, le=MAX_LEASE_MS * US_PER_MS)] = 0
     """Lease that harpd renews, at most 200 ms; 0: the shortest detection time of the groups."""
     filter: bool = True
     """Judges Mobility Headers toward this host; else the board is a wire with heartbeats."""
     watchdog: WatchdogAction = WatchdogAction.RESIGN
     """What the board does when the lease runs out while this member is active."""
-    host_link_grace_us: Annotated[int, Meta(ge=0, le=60_000_000)] = 1_000_000
+    host_link_grace_us: Annotated[int, Meta(ge=0, le=60 * US_PER_S)] = US_PER_S
     """How long the port to the host may be down before the watchdog fires."""
     link_mirror: bool = True
     """Shows a loss of the network port's link to the host."""
     peers_complete: bool = False
     """HARP from addresses that are no peers is dropped instead of limited."""
-    pass_every: Annotated[int, Meta(ge=1, le=65535)] = 64
+    pass_every: Annotated[int, Meta(ge=1, le=65535)] = PASS_EVERY
     """Every so many absorbed HELLOs one passes to the host."""
 
 

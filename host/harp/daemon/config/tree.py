@@ -161,7 +161,8 @@ def _value(key: str, value: object, setting: Setting, node: Node, problems: list
     node.keys[setting.key] = key
     try:
         if setting.is_duration:
-            node.given[setting.key] = duration_us(value, key.removeprefix(setting.key))
+            unit = key.removeprefix(setting.key)
+            node.given[setting.key] = duration_us(value, unit, setting.kind)
         else:
             node.given[setting.key] = convert(value, setting.kind)
     except Unfit as unfit:

@@ -40,8 +40,8 @@ def convert(value: object, kind: Any) -> Any:
         raise Unfit(wanted(kind)) from None
 
 
-def duration_us(value: object, unit: str) -> int:
-    """A duration in µs; `unit`: the ending of its key. Raises `Unfit`."""
+def duration_us(value: object, unit: str, kind: Any = int) -> int:
+    """A duration in µs; `unit`: the ending of its key; `kind` bounds it. Raises `Unfit`."""
     want = f"wants a number from 0 to {LONGEST_US // UNITS_US[unit]}"
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise Unfit(want)
@@ -50,6 +50,10 @@ def duration_us(value: object, unit: str) -> int:
     exact = value * UNITS_US[unit]
     if abs(exact - round(exact)) > 1e-6:
         raise Unfit("wants a whole number of µs")
+    metas = getattr(kind, "__metadata__", ())
+    meta = next((each for each in metas if isinstance(each, Meta)), None)
+    if meta and meta.le is not None and round(exact) > meta.le:
+        raise Unfit(f"wants at most {readable_us(int(meta.le))}")
     return round(exact)
 
 
