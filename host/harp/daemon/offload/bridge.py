@@ -64,7 +64,7 @@ from harp.offload.templates import (
     sequence_of,
 )
 from harp.tables.constants import US_PER_MS
-from harp.tables.offload import MIN_PERIOD_US, TEMPLATE_OCTETS, PeerState
+from harp.tables.offload import MAX_JITTER_PERCENT, MIN_PERIOD_US, TEMPLATE_OCTETS, PeerState
 
 OFFLOAD = DetectionSource.OFFLOAD
 LEAST_PATIENCE_US = 200 * US_PER_MS
@@ -303,7 +303,7 @@ class Bridge:
                 frame[:TEMPLATE_OCTETS],
                 MH_OFFSET,
                 period_us=max(MIN_PERIOD_US, group.hello_interval_us),
-                jitter_percent=group.jitter_percent,
+                jitter_percent=min(MAX_JITTER_PERCENT, group.jitter_percent),
                 sequence=None if place.started else sequence_of(template.payload),
             )
         )

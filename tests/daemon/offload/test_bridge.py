@@ -1,0 +1,207 @@
+"""Engines, bridge, driver and board together: hand-over, silence, pulled cables, killed daemons."""
+
+from __future__ import annotations
+
+import pytest
+
+from harp.engine.effects import Role
+from harp.engine.events import PeerDown, PeerLeft
+from harp.offload.device import SlotKey
+
+from .group_world import GROUP, LINK, MS, GroupWorld, S, address, options, standby_first
+
+DETECTION = 150 * MS
+
+
+def settled(**settings: object) -> GroupWorld:
+    """Member 0 is active, its board attached; some seconds have passed."""
+    world = GroupWorld(**settings)  # type: ignore[arg-type]
+    assert world.run(lambda: world.members[0].serving, 20 * S)
+    assert world.run(lambda: world.driver.idle, 5 * S)
+    world.run_us(3 * S)
+    return world
+
+
+def test_the_board_watches_absorbs_and_sends() -> None:
+    world = settled()
+    first, second = world.members[0], world.members[1]
+    assert world.problems == []
+    group = first.engine.groups[GROUP]
+    assert not any(link.deadline for peer in group.peers for link in peer.links), "none of its own"
+    heard, sent = first.heard, world.board.registers.sent[0]
+    others = second.heard
+    world.run_us(10 * S)
+    # 2 peers x 20 HELLOs/s x 10 s = 400, of which one in 64 passes; digests pass as news.
+    assert first.heard - heard < 40
+    assert world.board.registers.sent[0] - sent >= 200
+    assert second.heard - others >= 390
+    assert world.members[0].downs() == world.members[1].downs() == []
+    assert world.board.model.guard.armed
+
+
+def test_a_silent_peer_is_told_by_the_board() -> None:
+    world = settled()
+    world.members[2].alive = False
+    killed = world.now
+    assert world.run(lambda: bool(world.members[0].downs()), S)
+    assert DETECTION - 60 * MS < world.now - killed < DETECTION + 10 * MS
+    assert world.members[0].downs() == [PeerDown(GROUP, address(3))]
+    world.members[2].alive = True
+    world.members[2].start()
+    assert world.run(
+        lambda: world.members[0].engine.groups[GROUP].peers.peers[address(3)].up, 5 * S
+    )
+
+
+def test_pulled_on_a_standby_nothing_happens() -> None:
+    world = settled()
+    standby_first(world)
+    active = next(m for m in world.members if m.serving)
+    since = world.now
+    for n in range(20):
+        world.pull()
+        world.run_us(world.rng.randrange(50 * MS, 600 * MS))
+        world.plug()
+        world.run_us(world.rng.randrange(50 * MS, 600 * MS))
+        assert world.members[0].role is Role.STANDBY and active.serving, n
+    assert not any(m.downs(since) for m in world.members)
+    assert not world.two_active
+    assert not [role for at, role in active.roles if at >= since]
+
+
+def test_software_detects_while_the_board_is_away() -> None:
+    world = settled()
+    standby_first(world)
+    world.pull()
+    world.run_us(2 * S)
+    assert world.members[0].downs() == []
+    other = next(m for m in world.members[1:] if not m.serving)
+    other.alive = False
+    killed = world.now
+    assert world.run(lambda: bool(world.members[0].downs(killed)), S)
+    assert world.now - killed < DETECTION + 10 * MS
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_pulled_on_the_active_one_takeover_and_never_two(seed: int) -> None:
+    world = settled(seed=seed)
+    for _ in range(4):
+        since = world.now
+        world.pull()
+        assert world.run(lambda: any(m.serving for m in world.members[1:]), 5 * S)
+        assert not world.members[0].serving
+        world.run_us(world.rng.randrange(500 * MS))
+        took = [r for m in world.members for at, r in m.roles if at >= since and r is Role.ACTIVE]
+        assert took == [Role.ACTIVE], "one takeover"
+        world.plug()
+        assert world.run(lambda: not world.bridge.fenced, 10 * S)
+        world.run_us(2 * S)
+        # Back to member 0 by a planned way: the others restart one after the other.
+        for member in world.members[1:]:
+            member.alive = member.serving = False
+        assert world.run(lambda: world.members[0].serving, 20 * S)
+        for member in world.members[1:]:
+            member.__init__(world, member.index)  # type: ignore[misc]
+            member.start()
+        world.run_us(5 * S)
+    assert not world.two_active
+
+
+def test_a_killed_daemon_is_resigned_and_fenced_then_unfenced() -> None:
+    world = settled()
+    killed = world.now
+    world.kill()
+    assert world.run(
+        lambda: any(isinstance(e, PeerLeft) and at >= killed for at, e in world.members[1].peers), S
+    )
+    assert world.now - killed <= world.lease_us + 5 * MS, "the board said goodbye"
+    assert world.run(lambda: world.board.model.guard.fenced, S)
+    assert world.run(lambda: any(m.serving for m in world.members[1:]), S)
+    world.restart()
+    assert world.run(lambda: world.bridge.fenced, 2 * S)
+    group = world.members[0].engine.groups[GROUP]
+    assert group.roles.preference == 0
+    assert world.run(lambda: not world.bridge.fenced, 5 * S)
+    assert not world.board.model.guard.fenced
+    assert group.roles.preference == 300
+    world.run_us(3 * S)
+    assert world.members[0].role is Role.STANDBY
+    assert not world.two_active
+
+
+def test_no_kick_is_answered_any_more() -> None:
+    """The host withdraws by its own clock, before the board's lease is over."""
+    world = settled()
+    world.up.send = lambda octets, now: None  # type: ignore[method-assign]
+    cut = world.now
+    assert world.run(lambda: not world.members[0].serving, S)
+    assert not world.board.model.guard.fired, "the host was first"
+    assert world.now - cut <= world.lease_us
+    assert world.run(lambda: any(m.serving for m in world.members[1:]), 2 * S)
+    assert not world.two_active
+
+
+def test_a_failed_registration_leaves_detection_in_software() -> None:
+    world = settled(board_peers=1)
+    assert any("watches no peer" in problem for problem in world.problems)
+    world.run_us(5 * S)
+    assert world.members[0].downs() == []
+    world.members[2].alive = False
+    killed = world.now
+    assert world.run(lambda: bool(world.members[0].downs()), S)
+    assert world.now - killed < DETECTION + 10 * MS
+
+
+def test_a_board_that_takes_too_long_leaves_detection_in_software() -> None:
+    """Answers to anything but kicks and reads stop at the hand-over: nobody is left unwatched."""
+    world = GroupWorld()
+    world.board.registers.refuses = lambda name, index, fields: name == "peer_timing"  # type: ignore[method-assign]
+    assert world.run(lambda: bool(world.problems), 10 * S)
+    assert world.run(lambda: world.members[0].serving, 20 * S)
+    world.run_us(2 * S)
+    world.members[2].alive = False
+    assert world.run(lambda: bool(world.members[0].downs()), S)
+
+
+def test_sequences_go_on_when_the_slot_is_gone() -> None:
+    """offload.md §4: at last + ceil(2 x lease / period) + 4; no HELLO of ours is a replay."""
+    world = settled()
+    standby_first(world)
+    last = world.driver._sequences[world.driver._slot_rows[SlotKey(GROUP, LINK)]]
+    assert last > 30
+    dropped = world.members[1].engine.groups[GROUP].counters["replay"]
+    world.pull()
+    world.run_us(3 * S)
+    world.plug()
+    world.run_us(3 * S)
+    after = world.members[1].engine.groups[GROUP].counters["replay"]
+    # For the rest of its lease the slot still sends: those are old for the others.
+    assert after - dropped <= 2 + world.lease_us // (45 * MS)
+    assert not any(m.downs() for m in world.members[1:] if m.serving)
+
+
+def test_a_power_cycle_is_no_event_for_the_group() -> None:
+    world = settled()
+    standby_first(world)
+    since = world.now
+    world.power_cycle()
+    world.run_us(5 * S)
+    assert world.driver.phase == "attached"
+    assert not any(m.downs(since) for m in world.members)
+
+
+def test_a_hostile_line_changes_no_role() -> None:
+    world = settled(seed=5, rate=0.0005)
+    standby_first(world)
+    since = world.now
+    world.run_us(10 * S)
+    assert not any(m.downs(since) for m in world.members)
+    assert not world.two_active
+
+
+def test_without_slots_and_watchdog_event() -> None:
+    world = GroupWorld(offload=options(filter=False))
+    assert world.run(lambda: world.members[0].serving, 20 * S)
+    world.run_us(2 * S)
+    assert not world.board.model.config.filter_enable
+    assert world.members[0].downs() == []
