@@ -1,0 +1,152 @@
+"""The shell in a real loop on a real pseudo terminal, with the board in plain Python behind it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import threading
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from harp.daemon.clock import SystemClock
+from harp.daemon.config.model import DaemonConfig, OffloadSettings
+from harp.daemon.offload.bridge import Bridge
+from harp.daemon.offload.layout import lanes, settings
+from harp.daemon.offload.shell import SerialOffload, mac_of
+from harp.engine.effects import WatchPeer
+from harp.engine.events import (
+    DetectorAttached,
+    DetectorLost,
+    Event,
+    Fenced,
+    HelloSlotChanged,
+    PeerReported,
+)
+from harp.offload.driver import Driver
+from harp.tables.constants import US_PER_MS
+from harp_sim.device.board import Board
+from harp_sim.device.run import RealTime
+
+from .group_world import GROUP, LINK, address, config
+
+
+class Rig:
+    """A board in a thread, and the shell that drives it."""
+
+    def __init__(self, url: str | None = None) -> None:
+        self.board = RealTime(Board(), {})
+        self.thread = threading.Thread(target=self.board.run, daemon=True)
+        self.events: list[Event] = []
+        self.said: list[str] = []
+        url = url or self.board.terminal.path
+        whole = DaemonConfig(config(0), offload=OffloadSettings(device=url, lease_us=200_000))
+        through = lanes(whole)
+        wanted = settings(whole, through)
+        driver = Driver(wanted, whole.offload.baud, random.Random(1))
+        bridge = Bridge(through, driver, wanted.lease_ms * US_PER_MS, lambda link: b"\x02" * 6)
+        self.offload = SerialOffload(
+            url,
+            whole.offload.baud,
+            driver,
+            bridge,
+            self.events.append,
+            SystemClock(),
+            self.said.append,
+        )
+
+    async def until(self, true: Callable[[], bool], limit_s: float = 10.0) -> None:
+        loop, done = asyncio.get_running_loop(), asyncio.Event()
+
+        def look() -> None:
+            if true():
+                done.set()
+            else:
+                loop.call_later(0.005, look)
+
+        look()
+        async with asyncio.timeout(limit_s):
+            await done.wait()
+
+    def had(self, kind: type) -> list[Event]:
+        return [event for event in self.events if isinstance(event, kind)]
+
+
+@contextlib.asynccontextmanager
+async def rig(url: str | None = None) -> AsyncIterator[Rig]:
+    made = Rig(url)
+    made.thread.start()
+    try:
+        await made.offload.open()
+        yield made
+        await made.offload.close()
+    finally:
+        made.board.stop()
+        made.thread.join(5)
+    assert not made.thread.is_alive()
+
+
+def test_attached_watched_and_left() -> None:
+    async def story() -> None:
+        async with rig() as r:
+            await r.until(lambda: bool(r.had(DetectorAttached)))
+            assert r.had(DetectorAttached)[0].group == GROUP  # type: ignore[attr-defined]
+            assert [e.running for e in r.had(HelloSlotChanged)] == [True]  # type: ignore[attr-defined]
+            r.offload.watch(WatchPeer(GROUP, address(2), LINK, 150_000, 100_000, 5))
+            # Nobody sends HELLOs here: the board says so.
+            await r.until(lambda: bool(r.had(PeerReported)))
+            status = r.offload.status()
+            assert status.attached and status.version.startswith("gateware")
+            assert status.counters["event_peer_down"] >= 1
+        assert r.had(DetectorLost) == []
+        assert not any(r.board._board.registers.sample("peer", n, "enable") for n in range(32))
+        assert r.said[0].startswith("offload attached")
+
+    asyncio.run(story())
+
+
+def test_pulled_and_plugged() -> None:
+    """The port fails; the shell opens it again by itself."""
+
+    async def story() -> None:
+        async with rig() as r:
+            await r.until(lambda: bool(r.had(DetectorAttached)))
+            r.offload.active(GROUP, True)
+            await r.until(lambda: r.board._board.model.guard.armed)
+            r.offload._failed("pulled")
+            assert [e.fenced for e in r.had(Fenced)] == [True]  # type: ignore[attr-defined]
+            assert len(r.had(DetectorLost)) == 1
+            r.offload.active(GROUP, False)
+            await r.until(lambda: len(r.had(DetectorAttached)) == 2)
+            await r.until(lambda: len(r.had(Fenced)) == 2)
+
+    asyncio.run(story())
+
+
+def test_a_port_that_is_not_there_is_said_once() -> None:
+    async def story() -> None:
+        async with rig("/dev/harp-there-is-none") as r:
+            await r.until(lambda: bool(r.said))
+            await asyncio.sleep(0.3)
+            assert len(r.said) == 1
+            assert "/dev/harp-there-is-none" in r.said[0] and "\n" not in r.said[0]
+            assert not r.offload.status().attached
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize(
+    ("text", "mac"),
+    [
+        ("02:00:00:00:00:01\n", bytes.fromhex("020000000001")),
+        ("00:00:00:00:00:00", None),
+        ("", None),
+    ],
+)
+def test_mac_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, mac: bytes | None
+) -> None:
+    monkeypatch.setattr(Path, "read_text", lambda self, encoding: text)
+    assert mac_of("lan0") == mac
