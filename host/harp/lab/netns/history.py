@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 from harp.lab.netns.capture import Heard, Seen
-from harp.lab.netns.pings import Pinger
-from harp.lab.netns.timeline import Timeline
+from harp.lab.netns.pings import LATE_S, Pinger
+from harp.lab.netns.timeline import NS_PER_S, Timeline
 
 Span: TypeAlias = tuple[int, int, str]
 """From, until (ns), role: `active`, `standby`, `behind` (not synchronised), `silent`."""
@@ -70,7 +70,7 @@ def as_rows(
                 "sent": len(pinger.sent_ns),
                 "outages": [
                     (timeline.seconds(o.from_ns), timeline.seconds(o.until_ns), o.lost)
-                    for o in pinger.outages(begin_ns, end_ns)
+                    for o in pinger.outages(begin_ns, end_ns - int(LATE_S * NS_PER_S))
                 ],
             }
             for pinger in pingers
