@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 import click
 
 from harp_sim.capture import CaptureError, read_capture, read_settings
-from harp_sim.cases import chosen
+from harp_sim.cases import CASES, MONITOR, NETLIST, chosen
 from harp_sim.simulator import Build, SimulationFailed, design, run
 
 EXAMPLE = """Examples:
@@ -59,7 +59,6 @@ def main(
         raise click.UsageError("one of --frames, --case and --pcap at a time")
     if config is not None and pcap is None:
         raise click.UsageError("--config needs --pcap")
-    click.echo("building and simulating; the first build takes some minutes", err=True)
     if pcap is not None:
         _capture(build, pcap, config, as_json)
     elif case is not None:
@@ -68,8 +67,13 @@ def main(
         _mix(build, frames or 20_000, seed, as_json)
 
 
+def _begin() -> None:
+    click.echo("building and simulating; the first build takes some minutes", err=True)
+
+
 def _mix(build: Build, frames: int, seed: int, as_json: bool) -> None:
     """The random mix; last line one object with frames, mismatches, coverage and latency."""
+    _begin()
     name = f"mix-{frames}-{seed}"
     failed = None
     try:
@@ -92,9 +96,12 @@ def _mix(build: Build, frames: int, seed: int, as_json: bool) -> None:
 def _cases(build: Build, name: str, seed: int) -> None:
     cases = chosen(name)
     if not cases:
-        raise click.UsageError(f"no case {name}; see harp_sim.cases")
+        known = sorted({case.split(".")[0] for case in (*CASES, *MONITOR, *NETLIST)})
+        raise click.UsageError(f"no case {name}; there are {', '.join(known)}")
+    _begin()
     for case in cases:
-        directory = run(replace(build, params=design(case)), case, seed)
+        this = replace(build, params=design(case), netlist=case in NETLIST)
+        directory = run(this, case, seed)
         click.echo(f"{case}: passed, log in {directory}")
 
 
@@ -106,6 +113,7 @@ def _capture(build: Build, pcap: Path, config: Path | None, as_json: bool) -> No
         "settings": settings,
         "frames": [[at_us, octets.hex()] for at_us, octets in frames],
     }
+    _begin()
     path = Path("build/sim/capture.json").absolute()
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(task), encoding="utf-8")

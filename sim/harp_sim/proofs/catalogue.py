@@ -67,6 +67,14 @@ PROOFS = (
         depth=28,
     ),
     Proof(
+        "events_reset",
+        "after a reset in any clock nothing is pending but what is raised since",
+        "events",
+        events.events_reset,
+        events.SMALL,
+        depth=24,
+    ),
+    Proof(
         "arbiter",
         "words of host and slots leave once, in order, frames whole; a slot waits for one frame",
         "arbiter",
@@ -174,6 +182,12 @@ PLANTS = (
         "events",
         Edit("events", "queue.r_en.eq(self._taken & ~before)", "queue.r_en.eq(self._taken)"),
         36,
+    ),
+    # What was pending outlives a reset.
+    Plant(
+        "events_reset",
+        Edit("events", "self._set_flags.data.eq(0), self._set_flags.en.eq(1)", ""),
+        24,
     ),
     Plant(
         "arbiter",

@@ -20,6 +20,8 @@ COUNT = 4
 """Bits of the counts here: there are fewer than 16 events of an id."""
 SETTLED = 26
 """Clocks after the last event or acknowledgement in which all is entered."""
+CLEARED = 4
+"""Clocks after reset in which the flags of these few ids are cleared."""
 SWEEP = 4 * IDS + 10
 """Clocks until a lone event has been pushed."""
 
@@ -108,6 +110,41 @@ class _Events(Harness):
         m.d.sync += waits.eq(Mux(lone, waits + 1, 0))
         self.claim(waits <= SWEEP)
         self.cover(push & lone)
+
+
+class _AfterReset(Harness):
+    """Reset in any clock: what was pending is not any more, though the RAM outlives it."""
+
+    def __init__(self, module: ModuleType) -> None:
+        dut = module.Events((2, 2))
+        super().__init__(dut, resets=True)
+        m = self.m
+        valid = [self.free(1, f"valid_{n}") for n in range(2)]
+        for n in range(2):
+            port = getattr(dut, f"i_{n}")
+            ident = self.free(1, f"id_{n}")
+            m.d.comb += [port.valid.eq(valid[n]), port.p.index.eq(ident)]
+        m.d.comb += [
+            dut.ack.eq(self.free(1, "ack")),
+            dut.ack_id.eq(self.free(1, "ack_id")),
+            dut.ack_count.eq(self.free(COUNT, "ack_count")),
+            dut.o.ready.eq(self.free(1, "o_ready")),
+        ]
+        some = self.sticky(valid[0] | valid[1], "some")
+        since = Signal(range(CLEARED + 1))
+        with m.If(since != CLEARED):
+            m.d.sync += since.eq(since + 1)
+        was_pending = Signal(reset_less=True)
+        with m.If(dut.pending.any()):
+            m.d.sync += was_pending.eq(1)
+        cleared = (since == CLEARED) & ~some
+        self.claim(implies(cleared, ~dut.pending.any() & ~dut.o.valid))
+        self.cover(cleared & was_pending)
+
+
+def events_reset(module: ModuleType) -> Harness:
+    """Two sources, two ids, reset at any time."""
+    return _AfterReset(module)
 
 
 def events(module: ModuleType) -> Harness:

@@ -21,14 +21,16 @@ TOP = "top"
 class Harness:
     """A module with free inputs, in which a component and the claims about it are put."""
 
-    def __init__(self, dut: wiring.Component[Any]) -> None:
+    def __init__(self, dut: wiring.Component[Any], resets: bool = False) -> None:
+        """`resets`: reset comes in any clock, and takes the claims' own registers with it."""
         self.m = Module()
         self.m.domains += ClockDomain("sync")
         self.m.submodules.dut = dut
         clk, rst = Signal(name="clk"), Signal(name="rst")
         self.m.d.comb += [ClockSignal().eq(clk), ResetSignal().eq(rst)]
         self._ports: list[Value] = [clk, rst]
-        self.assume(~rst)
+        if not resets:
+            self.assume(~rst)
         self.started = Signal()
         """0 in the first clock only."""
         self.m.d.sync += self.started.eq(1)
