@@ -148,7 +148,7 @@ def test_status_for_programs(path: Path) -> None:
 def test_json_may_stand_first_and_the_socket_in_the_environment(path: Path) -> None:
     done = harpctl("--json", "offload", HARP_SOCKET=str(path))
     found = json.loads(done.stdout)
-    assert list(found) == ["schema", "offload"] and found["offload"]["device"] == "none"
+    assert list(found) == ["schema", "offload", "filter"] and found["offload"]["device"] == "none"
 
 
 def test_peers(path: Path) -> None:

@@ -112,18 +112,26 @@ def events(context: click.Context, since: int | None, as_json: bool) -> None:
 @click.pass_context
 @asks
 def offload(context: click.Context, as_json: bool) -> None:
-    """The board, or what stands for it."""
+    """The board, and the filter in software, with their counters."""
     with connect(context) as control:
-        found = control.call("status")["offload"]
+        found = control.call("offload")
     if wants_json(context, as_json):
-        print_json({"offload": found})
+        print_json(found)
         return
-    click.echo(offload_line(found))
+    board, rules = found["offload"], found["filter"]
+    click.echo(offload_line(board))
     counters = table("Counter", "Value", right=("Value",))
-    for name, value in found["counters"].items():
+    for name, value in board["counters"].items():
         counters.add_row(name, str(value))
-    if found["counters"]:
+    if board["counters"]:
         console().print(counters)
+    if rules is None:
+        click.echo("software filter: none")
+        return
+    reasons = table("Filter reason", "Packets", "Dropped", right=("Packets", "Dropped"))
+    for reason, packets in rules["frames"].items():
+        reasons.add_row(reason, str(packets), str(rules["dropped"].get(reason, 0)))
+    console().print(reasons)
 
 
 def group_table(groups: Iterable[Record]) -> Table:

@@ -192,6 +192,13 @@ WRONG = {
             " for example journal_sync = false"
         ),
     ),
+    "relative path": (
+        '[control]\nsocket = "run/harp"\n' + RIGHT,
+        (
+            'control, socket: "run/harp": is not an absolute path;'
+            ' for example socket = "/run/harp/control"'
+        ),
+    ),
     "metrics": (
         changed('metrics_listen = ""', 'metrics_listen = "::1:9342"'),
         (

@@ -20,7 +20,7 @@ from harp.daemon.absent import NoGuard, NoJournal, NoOffload
 from harp.daemon.clock import SystemClock
 from harp.daemon.config.difference import Difference
 from harp.daemon.config.model import ControlSettings
-from harp.daemon.control.answers import Answers, Reload
+from harp.daemon.control.answers import Answers, FilterCounts, Reload
 from harp.daemon.control.events import EventLog
 from harp.daemon.control.server import Control
 from harp.daemon.parts import DataPlaneStatus, Observer, Parts
@@ -144,6 +144,7 @@ async def living(
     lonely: bool = False,
     settings: ControlSettings | None = None,
     reload: Reload = lambda: Difference(()),
+    filter_counts: FilterCounts | None = None,
     observers: Callable[[EngineConfig], tuple[Observer, ...]] = lambda _: (),
 ) -> AsyncIterator[Living]:
     """A running one."""
@@ -162,7 +163,8 @@ async def living(
         offload=NoOffload(),
         observers=(events, *observers(config)),
     )
-    answers = Answers(runtime, parts, events, reload, Path("/etc/harp/harpd.toml"))
+    more = () if filter_counts is None else (filter_counts,)
+    answers = Answers(runtime, parts, events, reload, Path("/etc/harp/harpd.toml"), *more)
     chosen = replace(settings or ControlSettings(), socket=socket)
     control = Control(chosen, answers, events)
     runtime.start(parts, (), ())

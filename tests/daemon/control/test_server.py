@@ -21,6 +21,7 @@ from harp.daemon.config.problem import BadConfig, Problem
 from harp.daemon.control.client import ControlClient, ControlRefused
 from harp.daemon.control.protocol import MAX_REQUEST_OCTETS, Question
 from harp.daemon.control.server import MAX_CONNECTIONS
+from harp.daemon.filter.nft import FilterStatus
 from harp.engine.checks import Refusal
 from harp.engine.effects import Role
 
@@ -98,6 +99,41 @@ def test_status_has_the_keys_that_were_shipped(tmp_path: Path) -> None:
         assert set(found["offload"]) >= {"device", "attached", "version", "counters", "detail"}
 
     run(tmp_path, body)
+
+
+def test_offload_and_filter(tmp_path: Path) -> None:
+    async def counted() -> FilterStatus:
+        return FilterStatus({"bad_length": 5}, {"bad_length": 3})
+
+    async def body(here: Living) -> None:
+        found = await call(here, "offload")
+        assert found["offload"]["device"] == "none"
+        assert found["filter"] == {"frames": {"bad_length": 5}, "dropped": {"bad_length": 3}}
+
+    run(tmp_path, body, filter_counts=counted)
+
+
+def test_an_answer_may_come_in_pieces(tmp_path: Path) -> None:
+    """What is read is a whole line, however the kernel cuts it."""
+
+    async def dribble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readline()
+        for octet in b'{"schema": 1, "ok": true, "result": {"groups": []}}\n':
+            writer.write(bytes((octet,)))
+            await writer.drain()
+        writer.close()
+
+    async def body() -> None:
+        server = await asyncio.start_unix_server(dribble, str(tmp_path / "slow"))
+
+        def ask() -> dict[str, Any]:
+            with ControlClient(tmp_path / "slow") as control:
+                return control.call("status")
+
+        assert await asyncio.to_thread(ask) == {"groups": []}
+        server.close()
+
+    asyncio.run(body())
 
 
 def test_socket_has_its_permissions(tmp_path: Path) -> None:
@@ -469,4 +505,5 @@ def test_questions_are_commands_of_the_engine_or_our_own() -> None:
     assert {each.value for each in COMMANDS} == {each.value for each in Command}
     assert set(Question) - set(COMMANDS) == {
         *(Question.STATUS, Question.BINDINGS, Question.EVENTS, Question.WATCH, Question.RELOAD),
+        Question.OFFLOAD,
     }

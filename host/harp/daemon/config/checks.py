@@ -38,6 +38,9 @@ def check_document(root: Node) -> Iterator[Problem]:
         parse_listen(daemon.get("metrics_listen") or "")
     except BadListen as bad:
         yield daemon.wrong("metrics_listen", str(bad))
+    for node, key in ((daemon, "state_dir"), (daemon, "run_dir"), (root.one("control"), "socket")):
+        if not node.get(key).is_absolute():
+            yield node.wrong(key, "is not an absolute path")
     if not daemon.get("journal"):
         for group in groups:
             if group.one("sync").get("journal_sync"):

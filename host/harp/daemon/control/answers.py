@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime
 from functools import cache
 from ipaddress import AddressValueError, IPv6Address
@@ -20,6 +20,7 @@ from harp.daemon.config.difference import Difference
 from harp.daemon.control.events import EventLog
 from harp.daemon.control.pages import Binding, of_home_address, pages
 from harp.daemon.control.protocol import Question, Refused, Request, Wrong
+from harp.daemon.filter.nft import FilterStatus
 from harp.daemon.parts import Parts
 from harp.daemon.runtime import Runtime
 from harp.daemon.version import version
@@ -44,12 +45,25 @@ PATIENCE_S = 5.0
 Reload = Callable[[], Difference]
 """Reads the configuration again and takes what can be taken. Raises Failure."""
 
+FilterCounts = Callable[[], Awaitable[FilterStatus | None]]
+"""Asks the software filter for its counters, off the loop; None: there is none."""
+
+
+async def _no_filter() -> FilterStatus | None:
+    return None
+
 
 class Answers:
-    """Answers questions; every method on the loop's thread and quick, but for `order`."""
+    """Answers questions; every method on the loop's thread and quick, or awaited."""
 
     def __init__(
-        self, runtime: Runtime, parts: Parts, events: EventLog, reload: Reload, path: Path
+        self,
+        runtime: Runtime,
+        parts: Parts,
+        events: EventLog,
+        reload: Reload,
+        path: Path,
+        filter_counts: FilterCounts = _no_filter,
     ) -> None:
         """`path`: the configuration file."""
         self._runtime = runtime
@@ -57,6 +71,7 @@ class Answers:
         self._events = events
         self._reload = reload
         self._path = path
+        self._filter_counts = filter_counts
         self._since = datetime.now(UTC).isoformat(timespec="seconds")
 
     def status(self) -> dict[str, object]:
@@ -77,6 +92,10 @@ class Answers:
     def events(self, request: Request) -> dict[str, object]:
         """What happened last, above a number."""
         return {"events": self._events.since(request.since or 0), "last": self._events.last}
+
+    async def offload(self) -> dict[str, object]:
+        """The board, and what the filter in software counted."""
+        return {"offload": self._parts.offload.status(), "filter": await self._filter_counts()}
 
     def reload(self) -> dict[str, object]:
         """The configuration read again."""

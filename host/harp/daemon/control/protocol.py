@@ -34,6 +34,8 @@ class Question(StrEnum):
     """The binding cache of a group."""
     EVENTS = "events"
     """What happened last."""
+    OFFLOAD = "offload"
+    """The board, and the filter in software."""
     WATCH = "watch"
     """What happens from now on."""
     SWITCHOVER = "switchover"

@@ -133,6 +133,8 @@ class Control:
             writer.write(success(self._answers.status()))
         elif question is Question.EVENTS:
             writer.write(success(self._answers.events(request)))
+        elif question is Question.OFFLOAD:
+            writer.write(success(await self._answers.offload()))
         elif question is Question.RELOAD:
             writer.write(success(self._answers.reload()))
         elif question is Question.BINDINGS:

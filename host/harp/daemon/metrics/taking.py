@@ -35,7 +35,7 @@ class Taker:
 
     async def __call__(self) -> Snapshot:
         """The filter first: it takes milliseconds; the rest is of one moment."""
-        found = await self._filter()
+        found = await self.filter_counts()
         parts = self._parts
         return Snapshot(
             version=version(),
@@ -47,7 +47,8 @@ class Taker:
             tally=self._tally,
         )
 
-    async def _filter(self) -> FilterStatus | None:
+    async def filter_counts(self) -> FilterStatus | None:
+        """What the software filter counted; None: there is none."""
         if self._filter_status is None:
             return None
         loop = asyncio.get_running_loop()
