@@ -1,5 +1,6 @@
-"""The serial port of a device, by pyserial's URLs.
+"""The port of a device by its URL: pyserial's own, and recordings.
 
+`record:FILE:URL` opens URL and writes the session to FILE; `replay:FILE` plays one back.
 Ref: pyserial, "URL handlers"; FTDI AN232B-04 (latency timer)
 """
 
@@ -7,10 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import serial
+
+from harp.offload.replay import BadRecording, Recorder, ReplayDevice, parse
 
 _SYS = Path("/sys/bus/usb-serial/devices")
 FTDI_LATENCY_MS = 1
@@ -42,8 +46,107 @@ def latency_warning(url: str) -> str | None:
     )
 
 
-class Port:
-    """An open port; reads never wait."""
+class Port(Protocol):
+    """An open port; reads never wait. Every method but `close` may raise PortFailed."""
+
+    def fileno(self) -> int | None:
+        """For a loop; None: it has to be asked from time to time."""
+
+    def read(self) -> bytes:
+        """What has come."""
+
+    def write(self, octets: bytes) -> None:
+        """What the port does not take at once is lost, and repeated."""
+
+    def close(self) -> None:
+        """Gives it back, whatever state it is in."""
+
+
+def open_port(url: str, baud: int) -> Port:
+    """Raises PortFailed."""
+    kind, _, rest = url.partition(":")
+    if kind == "replay":
+        return ReplayPort(Path(rest))
+    if kind == "record":
+        file, _, inner = rest.partition(":")
+        return RecordedPort(Path(file), open_port(inner, baud))
+    return SerialPort(url, baud)
+
+
+def _now_us() -> int:
+    return time.monotonic_ns() // 1000
+
+
+class RecordedPort:
+    """Another port, and a file with what passes."""
+
+    def __init__(self, file: Path, port: Port) -> None:
+        """Raises PortFailed."""
+        self._port, self._recorder = port, Recorder(_now_us())
+        try:
+            self._file = file.open("a", encoding="ascii")
+        except OSError as error:
+            port.close()
+            raise PortFailed(f"{file}: {_line(error)}") from None
+
+    def fileno(self) -> int | None:
+        """That of the port."""
+        return self._port.fileno()
+
+    def read(self) -> bytes:
+        """What has come."""
+        octets = self._port.read()
+        self._keep(self._recorder.received(octets, _now_us()))
+        return octets
+
+    def write(self, octets: bytes) -> None:
+        """Sends."""
+        self._keep(self._recorder.sent(octets, _now_us()))
+        self._port.write(octets)
+
+    def _keep(self, lines: list[str]) -> None:
+        for line in lines:
+            self._file.write(f"{line}\n")
+
+    def close(self) -> None:
+        """Gives both back."""
+        self._port.close()
+        with contextlib.suppress(OSError):
+            self._file.close()
+
+
+class ReplayPort:
+    """A recorded session in place of a device."""
+
+    def __init__(self, file: Path) -> None:
+        """Raises PortFailed."""
+        try:
+            lines = file.read_text(encoding="ascii").splitlines()
+            self._device = ReplayDevice(parse(lines))
+        except (OSError, UnicodeDecodeError, BadRecording) as error:
+            raise PortFailed(f"{file}: {_line(error)}") from None
+        self._said = bytearray()
+
+    def fileno(self) -> int | None:
+        """It has none."""
+        return None
+
+    def read(self) -> bytes:
+        """What is due."""
+        octets = bytes(self._said) + self._device.receive(b"", _now_us())
+        self._said.clear()
+        return octets
+
+    def write(self, octets: bytes) -> None:
+        """Answered at the next `read`."""
+        self._said += self._device.receive(octets, _now_us())
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class SerialPort:
+    """A serial port of this machine, or what pyserial calls one."""
 
     def __init__(self, url: str, baud: int) -> None:
         """Raises PortFailed."""
@@ -54,12 +157,14 @@ class Port:
             )
             with contextlib.suppress(AttributeError, ValueError, OSError):
                 self._serial.exclusive = True
+            if self.fileno() is None:
+                self._serial.write_timeout = None  # `loop://` would take nothing
             self._serial.reset_input_buffer()
         except (serial.SerialException, OSError, ValueError) as error:
             raise PortFailed(f"{url}: {_line(error)}") from None
 
     def fileno(self) -> int | None:
-        """For a loop; None: it has to be asked from time to time (`loop://`)."""
+        """None for `loop://` and its like."""
         try:
             descriptor: int = self._serial.fileno()
         except (AttributeError, OSError, ValueError):

@@ -17,7 +17,7 @@ from harp.daemon.timer import Timer
 from harp.engine.effects import HelloTemplate, WatchPeer
 from harp.offload.device import Attached, Noted, Notice, Refused
 from harp.offload.driver import Close, Driver
-from harp.offload.port import Port, PortFailed, latency_warning
+from harp.offload.port import Port, PortFailed, latency_warning, open_port
 from harp.offload.session import Send
 from harp.tables.constants import US_PER_MS, US_PER_S
 
@@ -52,12 +52,12 @@ class SerialOffload:
         deliver: Deliver,
         clock: Clock,
         tell: Callable[[str], None],
-        open_port: Callable[[str, int], Port] = Port,
+        connect: Callable[[str, int], Port] = open_port,
     ) -> None:
         self._url, self._baud = url, baud
         self._driver, self._bridge = driver, bridge
         self._deliver, self._clock, self._tell = deliver, clock, tell
-        self._open_port = open_port
+        self._connect_to = connect
         self._port: Port | None = None
         self._descriptor: int | None = None
         self._timer: Timer | None = None
@@ -149,7 +149,7 @@ class SerialOffload:
     def _connect(self, now: int) -> None:
         self._open_at = None
         try:
-            self._port = self._open_port(self._url, self._baud)
+            self._port = self._connect_to(self._url, self._baud)
         except PortFailed as error:
             self._say(f"offload: {error}")
             self._again(now)
