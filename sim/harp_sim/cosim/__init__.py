@@ -1,0 +1,1 @@
+"""The gateware as a process, between two real interfaces: an unmodified harpd drives it."""
