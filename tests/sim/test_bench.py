@@ -13,7 +13,10 @@ from harp_sim.simulator import Build, design, run
 
 SMOKE = ("registers.identity", "registers.sticky_bits", "events.acknowledged_by_count")
 
-LONG = pytest.mark.skipif(os.environ.get("HARP_VERIFY") != "1", reason="runs in `make verify`")
+VERIFY = os.environ.get("HARP_VERIFY") == "1"
+LONG = pytest.mark.skipif(not VERIFY, reason="runs in `make verify`")
+BUILD = Build(mutants=not VERIFY)
+"""`make test` has time for one build, and plants some mutants in it (test_bench_mutants)."""
 
 # One worker runs them all: the build is the dear part.
 pytestmark = [pytest.mark.xdist_group("simulator"), pytest.mark.timeout(1800)]
@@ -21,7 +24,7 @@ pytestmark = [pytest.mark.xdist_group("simulator"), pytest.mark.timeout(1800)]
 
 @pytest.mark.parametrize("case", CASES)
 def test_case(case: str) -> None:
-    run(Build(), case)
+    run(BUILD, case)
 
 
 @LONG

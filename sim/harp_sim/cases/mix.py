@@ -17,7 +17,7 @@ from harp_sim.frames import Frames, bench_config, host_frames
 from harp_sim.model.config import Port
 
 FRAMES = int(os.environ.get("HARP_FRAMES", "20000"))
-EPISODE = 1000
+EPISODE = 300 if MUTANT else 1000
 ENOUGH = 200
 """Mismatches after which going on says nothing new."""
 PLAIN = 1500
