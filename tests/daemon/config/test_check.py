@@ -51,7 +51,7 @@ def test_json_keys_are_kept(credentials: Path, capsys: pytest.CaptureFixture[str
     (group,) = found["plan"]["groups"]
     assert list(group) == [
         *("id", "me", "mode", "preference", "virtual_address", "home_interface", "home_prefixes"),
-        *("route_table", "rule_preference", "links", "peers", "hello_interval_us"),
+        *("route_table", "rule_preference", "fwmark", "links", "peers", "hello_interval_us"),
         *("detection_us", "skew_us", "quorum", "security", "auth", "keys", "durability"),
     ]
     assert group["links"][1] == {
@@ -59,7 +59,7 @@ def test_json_keys_are_kept(credentials: Path, capsys: pytest.CaptureFixture[str
         "address": "2001:db8:ff::1",
         "hello": "unicast",
         "slot": False,
-        "bfd": False,
+        "watched_by": [],
     }
     assert group["keys"] == [
         {"spi": 257, "source": "credential group7-2026.key", "signs": True},
@@ -74,7 +74,7 @@ def test_lines_for_people(credentials: Path, capsys: pytest.CaptureFixture[str])
     out, _ = capsys.readouterr()
     assert "HELLO unicast on backup from 2001:db8:ff::1" in out
     assert "every 10 ms; a member is down after 30 ms of silence" in out
-    assert "2001:db8:1::100 on home, rule 11407 to table 11407" in out
+    assert "2001:db8:1::100 on home, rule 11407: mark 283 to table 11407" in out
     assert "psk, enforce, SPI 257 from credential group7-2026.key (signs), SPI 256" in out
     assert "warning: interface: home is not on this machine" in out
 

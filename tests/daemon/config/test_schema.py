@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from tests.daemon.config.kit import RIGHT, changed, examined, problems
 
+from harp.daemon.config.plan import plan_of
 from harp.daemon.config.schema import EXAMPLES, REQUIRED, ROOT, Setting, Table
 from harp.daemon.config.tree import example, spelled
 from harp.daemon.config.values import convert, duration_us
@@ -121,6 +122,7 @@ def test_detection_inputs_know_their_members() -> None:
     )
     config = examined(text).config
     assert config
+    assert plan_of(config).groups[0].links[0].watched_by == ("bfd", "vrrp")
     ha2 = IPv6Address("2001:db8:1::2").packed
     assert config.group(7).detection == (
         BfdInput(7, "eth0", frozenset((ha2,)), Path("/run/frr/bfdd.sock")),

@@ -71,8 +71,8 @@ def _group(group: GroupPlan) -> Iterator[str]:
     yield f"group {group.id}, {group.mode} switch, as {group.me} with preference {group.preference}"
     for link in group.links:
         slot = ", by the board's slot" if link.slot else ""
-        bfd = ", beside BFD" if link.bfd else ""
-        yield f"  HELLO {link.hello} on {link.interface} from {link.address}{slot}{bfd}"
+        beside = f", beside {' and '.join(link.watched_by).upper()}" if link.watched_by else ""
+        yield f"  HELLO {link.hello} on {link.interface} from {link.address}{slot}{beside}"
     every, after = readable_us(group.hello_interval_us), readable_us(group.detection_us)
     yield f"  every {every}; a member is down after {after} of silence"
     for peer in group.peers:
@@ -81,9 +81,8 @@ def _group(group: GroupPlan) -> Iterator[str]:
     if group.quorum:
         yield f"  active only while {group.quorum} members hear each other"
     yield f"  home prefixes {', '.join(group.home_prefixes) or 'none'}"
-    yield (
-        f"  when active: {_address(group)}rule {group.rule_preference} to table {group.route_table}"
-    )
+    rule = f"rule {group.rule_preference}: mark {group.fwmark} to table {group.route_table}"
+    yield f"  when active: {_address(group)}{rule}"
     yield f"  protection {_protection(group)}"
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ipaddress import IPv6Address
 
 from harp.daemon.config.model import DaemonConfig, GroupSettings
-from harp.daemon.detection.inputs import BfdInput
+from harp.daemon.detection.inputs import BfdInput, VrrpInput
 from harp.engine.config import GroupConfig, Prefix
 
 
@@ -25,8 +25,8 @@ class LinkPlan:
     """`multicast` or `unicast`."""
     slot: bool
     """A board may send them."""
-    bfd: bool
-    """BFD sessions count too."""
+    watched_by: tuple[str, ...]
+    """What watches members here beside HELLOs: `bfd`, `vrrp`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +75,8 @@ class GroupPlan:
     """Routes to mobile nodes."""
     rule_preference: int
     """The rule that switches them on when active."""
+    fwmark: int
+    """Firewall mark of packets to mobile nodes."""
     links: tuple[LinkPlan, ...]
     """In order."""
     peers: tuple[PeerPlan, ...]
@@ -145,6 +147,7 @@ def _group(config: DaemonConfig, group: GroupConfig) -> GroupPlan:
         home_prefixes=tuple(_prefix(each) for each in group.home_prefixes),
         route_table=config.tables.route_table + group.group,
         rule_preference=config.tables.rule_preference + group.group,
+        fwmark=config.tables.fwmark + group.group,
         links=tuple(_links(group, settings)),
         peers=tuple(
             PeerPlan(peer.name, tuple(map(_text, peer.addresses)), peer.witness)
@@ -168,10 +171,14 @@ def _links(group: GroupConfig, settings: GroupSettings) -> list[LinkPlan]:
             _text(group.me.addresses[index]),
             "multicast" if group.multicast_on(index) else "unicast",
             link.slots,
-            link.name in {each.link for each in settings.detection if isinstance(each, BfdInput)},
+            tuple(sorted({_source(each) for each in settings.detection if each.link == link.name})),
         )
         for index, link in enumerate(group.links)
     ]
+
+
+def _source(found: BfdInput | VrrpInput) -> str:
+    return "bfd" if isinstance(found, BfdInput) else "vrrp"
 
 
 def _keys(group: GroupConfig, settings: GroupSettings) -> tuple[KeyPlan, ...]:
