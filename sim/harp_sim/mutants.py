@@ -134,7 +134,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "unicast is multicast", "rx.verdict", "o_hello__payload", ones, (HELLO_REQUEST, "multicast")
     ),
     Mutant("window of one more", "monitor", "window", more(1)),
-    Mutant("late deadline", "monitor", "_arrived", more(8)),
+    Mutant("late deadline", "monitor", "_arrived", more(8), case="deadlines.in_time/flood=plain"),
     Mutant("deadline a round early", "monitor", "_arrived", more(-8)),
     Mutant("Lifetime 0 is any other", "monitor", "_leaving", zero),
     Mutant(
@@ -150,7 +150,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant("lease ignored", "guard", "plain", zero),
     Mutant("never filtering", "guard", "plain", ones),
     Mutant("lease a millisecond short", "guard", "until", more(-1000), case="wire.lease_ends"),
-    Mutant("watchdog never spent", "guard", "spent", zero, case="slots.watchdog/cause=lease"),
+    Mutant("watchdog never spent", "guard", "spent", zero, case="slots.watchdog/cause=link"),
     Mutant("link of the wrong port", "guard", "before", inverted),
     Mutant("A is not looked at", "fence", "harp", zero),
     Mutant("an event's time is late", "events", "stamp", more(16)),
