@@ -56,6 +56,6 @@ def daemon_config(run_dir: Path, group: GroupConfig | None = None) -> DaemonConf
     )
 
 
-def psk() -> Protection:
+def psk(spi: int = 256) -> Protection:
     """One key."""
-    return Protection(Security.PSK, keys=(Key(256, bytes(range(16))),))
+    return Protection(Security.PSK, keys=(Key(spi, bytes(range(spi - 256, spi - 240))),))

@@ -34,7 +34,7 @@ REQUIRED_MS = 10
 class Site:
     """A daemon under guard on the home agent; a peer that listens."""
 
-    def __init__(self, ha: str, cn: str, run_dir: Path, security: str) -> None:
+    def __init__(self, ha: str, cn: str, run_dir: Path, security: str, megabytes: int) -> None:
         self.ha = ha
         with entered(cn):
             self.peer = socket.socket(socket.AF_INET6, socket.SOCK_RAW, 135)
@@ -46,7 +46,7 @@ class Site:
             self.changes = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)
             self.changes.bind((0, 0x100))  # RTMGRP_IPV6_IFADDR
             self.daemon = subprocess.Popen(
-                [sys.executable, victim.__file__, str(run_dir), security],
+                [sys.executable, victim.__file__, str(run_dir), security, str(megabytes)],
                 stdout=subprocess.PIPE,
                 text=True,
             )
@@ -111,9 +111,9 @@ def _name(entry: Path) -> str:
 
 
 @contextmanager
-def site(run_dir: Path, security: str = "none") -> Iterator[Site]:
+def site(run_dir: Path, security: str = "none", megabytes: int = 0) -> Iterator[Site]:
     with home_network() as (ha, cn, _):
-        there = Site(ha, cn, run_dir, security)
+        there = Site(ha, cn, run_dir, security, megabytes)
         try:
             yield there
         finally:
@@ -148,6 +148,17 @@ def test_goodbye_is_signed_with_a_timestamp_above_the_last(tmp_path: Path) -> No
         first = _timestamp(farewell)
         others = [_timestamp(there.hear()[0]) for _ in range(2)]
         assert [_timestamp(before) + 1, first + 1, first + 2] == [first, *others]
+
+
+def test_a_reload_gives_the_guard_the_new_key(tmp_path: Path) -> None:
+    with site(tmp_path, "psk") as there:
+        first = there.guard()
+        there.daemon.send_signal(signal.SIGHUP)
+        until(lambda: not Path(f"/proc/{first}").exists(), "another guard took its place")
+        assert there.serves()
+        until(lambda: _ready(there.guard()), "it watches")
+        there.daemon.kill()
+        assert verify_ha_ha(OWN, MULTICAST, there.goodbye()[1], psk(257).keys[0].key)
 
 
 def _timestamp(message: Harp) -> int:
@@ -200,19 +211,19 @@ def _ready(pid: int) -> bool:
     return "VmLck:\t       0 kB" not in status
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL])
-def test_how_soon(tmp_path: Path, number: signal.Signals) -> None:
-    """Five deaths; the worst is for the benchmark, the median must hold on a busy machine too."""
-    took = [_measure(tmp_path, number) for _ in range(5)]
+def test_how_soon(tmp_path: Path) -> None:
+    """Five deaths with 300 MB of locked memory, which the kernel takes longer to free than the
+    guard may take; the median must hold on a busy machine too."""
+    took = [_measure(tmp_path, 300) for _ in range(5)]
     assert statistics.median(gone for gone, _ in took) <= REQUIRED_MS
     assert statistics.median(said for _, said in took) <= REQUIRED_MS
 
 
-def _measure(run_dir: Path, number: signal.Signals) -> tuple[float, float]:
-    """Ms from the signal until the address is gone, and until the first goodbye is heard."""
-    with site(run_dir) as there:
+def _measure(run_dir: Path, megabytes: int) -> tuple[float, float]:
+    """From SIGKILL until the address is gone, and until the first goodbye is heard, ms."""
+    with site(run_dir, megabytes=megabytes) as there:
         begin = time.monotonic()
-        there.daemon.send_signal(number)
+        there.daemon.kill()
         there.goodbye()
         said = (time.monotonic() - begin) * 1000
         # The kernel's news of the address waited in its socket meanwhile: no later than now.

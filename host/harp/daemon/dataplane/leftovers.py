@@ -18,6 +18,7 @@ from harp.daemon.netlink.connection import Netlink
 from harp.daemon.netlink.links import links, remove_link
 from harp.daemon.netlink.nft import remove_table
 from harp.daemon.netlink.protocol import PROTOCOL
+from harp.daemon.netlink.routes import LOCAL_TABLE, our_routes, remove_route
 from harp.daemon.netlink.rules import remove_rule, rules
 
 if TYPE_CHECKING:
@@ -102,6 +103,10 @@ def _clean(netlink: Netlink, made: Made) -> list[str]:
         if rule.protocol == PROTOCOL and (rule.preference, rule.table) in made.rules:
             requests.append(remove_rule(rule.preference, rule.table))
             said.append(f"rule {rule.preference} to table {rule.table}")
+    for route in our_routes(netlink, {LOCAL_TABLE}):
+        if route.prefix in ours:
+            requests.append(remove_route(route.table, route.prefix, route.length))
+            said.append(f"local route to {IPv6Address(route.prefix)}")
     if made.device in links(netlink):
         requests.append(remove_link(made.device))
         said.append(f"device {made.device}")

@@ -9,7 +9,7 @@ import os
 import socket
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from harp.cli.common import Failure
@@ -61,6 +61,7 @@ class Guard:
         self._fired_before = 0
         self._look_at = 0
         self._feed_at = 0
+        self._retiring: subprocess.Popen[bytes] | None = None
         self._memory = -1
         self._shared: Shared | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -85,6 +86,20 @@ class Guard:
         if not ready:
             raise Failure("the guard process did not start; `guard = false` goes without it")
 
+    def reconfigure(self, config: DaemonConfig) -> None:
+        """Keys and intervals of running groups are others: a guard that knows them takes the place
+        of this one, which watches on until then."""
+        process, shared = self._process, self._shared
+        if shared is None or process is None:
+            return
+        self._groups = {each.group: each for each in config.engine.groups}
+        slots = self._setup.slots  # the memory stays
+        self._setup = replace(_setup_of(config), slots=slots)
+        self._arm()
+        self._retire()
+        self._retiring = process
+        self._replace()
+
     def feed(self, now_us: int) -> None:
         """The loop lives. Every now and then: does the guard?"""
         shared = self._shared
@@ -104,6 +119,7 @@ class Guard:
         if now_us >= self._look_at:
             self._look_at = now_us + _LOOK_US
             self._look_after()
+            self._retire()
 
     def sent(self, packet: SendPacket) -> None:
         """Keeps what a goodbye has to follow: each HELLO, and the timestamp of anything signed."""
@@ -123,14 +139,16 @@ class Guard:
 
     def serving(self, serving: SetServing) -> None:
         """Armed while a group is served: by the shortest detection time of those."""
-        shared = self._shared
-        if shared is None:
-            return
         if serving.serving:
             self._armed.add(serving.group)
         else:
             self._armed.discard(serving.group)
-        shared.limit_us = min((self._groups[g].detection_us for g in self._armed), default=0)
+        self._arm()
+
+    def _arm(self) -> None:
+        if self._shared is not None:
+            times = [self._groups[group].detection_us for group in self._armed]
+            self._shared.limit_us = min(times, default=0)
         self._feed_at = 0
 
     def close(self) -> None:
@@ -140,6 +158,7 @@ class Guard:
             return
         shared.closing = True
         shared.lock.release()
+        self._retire()
         if process is not None:
             process.wait()
         shared.close()
@@ -173,6 +192,16 @@ class Guard:
         if status is None:
             return
         self._tell(Level.ERROR, f"the guard ended with status {status}: starting another")
+        self._replace()
+
+    def _retire(self) -> None:
+        """The guard that another one took the place of."""
+        if self._retiring is not None:
+            self._retiring.kill()
+            self._retiring.wait()
+            self._retiring = None
+
+    def _replace(self) -> None:
         try:
             self._start().close()
         except OSError as error:

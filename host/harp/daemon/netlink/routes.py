@@ -32,7 +32,8 @@ _NEW, _DELETE, _GET = 24, 25, 26
 _HEAD = struct.Struct("=BBBBBBBBI")
 """Family, lengths of destination and source, TOS, table, protocol, scope, type, flags."""
 _UNICAST, _LOCAL = 1, 2
-_LOCAL_TABLE = 255
+LOCAL_TABLE = 255
+"""RT_TABLE_LOCAL."""
 _DST, _OIF, _TABLE, _ENCAP_TYPE, _ENCAP = 1, 4, 15, 21, 22
 _ENCAP_IP6 = 4
 """LWTUNNEL_ENCAP_IP6."""
@@ -77,7 +78,7 @@ def remove_local(index: int, address: bytes) -> bytes:
 
 
 def _local(index: int) -> bytes:
-    return u32(_OIF, index) + u32(_TABLE, _LOCAL_TABLE)
+    return u32(_OIF, index) + u32(_TABLE, LOCAL_TABLE)
 
 
 def tunnel_routes(table: int, index: int, source: bytes) -> Encoder:
