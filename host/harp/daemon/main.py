@@ -91,11 +91,7 @@ class Daemon:
         stack.push_async_callback(assembly.on_role.close)
         await self._open(assembly.parts, stack)
         self._restore(engine, assembly.parts)
-        metrics = await self._open_metrics(runtime, assembly, rules, stack)
-        take = Taken(runtime, rules, assembly, metrics, mip6=endpoints.mip6)
-        reload = Reload(self._path, config, take, self._notifier)
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload.on_signal)
-        await self._open_control(runtime, assembly, reload, stack)
+        await self._open_for_people(runtime, endpoints, assembly, rules, stack)
         self._watch_clock(runtime, stack)
         listeners = Listeners(_inputs(config), runtime.deliver, LOGGER.warning)
         listeners.open()
@@ -111,28 +107,28 @@ class Daemon:
         self._notifier.ready(self._summary())
         LOGGER.info("started: %s", self._summary())
 
-    async def _open_control(
-        self, runtime: Runtime, assembly: Assembly, reload: Reload, stack: AsyncExitStack
-    ) -> None:
-        answers = Answers(runtime, assembly.parts, assembly.events, reload, self._path)
-        control = Control(self._config.control, answers, assembly.events)
-        await control.open()
-        stack.push_async_callback(control.close)
-
-    async def _open_metrics(
+    async def _open_for_people(
         self,
         runtime: Runtime,
+        endpoints: Endpoints,
         assembly: Assembly,
         rules: NftFilter | None,
         stack: AsyncExitStack,
-    ) -> MetricsServer:
-        counted = rules.status if rules else None
-        taker = Taker(runtime, assembly.parts, assembly.tally, counted)
+    ) -> None:
+        """Metrics, reload and the control socket."""
+        taker = Taker(runtime, assembly.parts, assembly.tally, rules.status if rules else None)
         stack.callback(taker.close)
         metrics = MetricsServer(taker)
         await metrics.listen(self._config.metrics_listen)
         stack.push_async_callback(metrics.close)
-        return metrics
+        take = Taken(runtime, rules, assembly, metrics, mip6=endpoints.mip6)
+        reload = Reload(self._path, self._config, take, self._notifier)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload.on_signal)
+        counts = taker.filter_counts
+        answers = Answers(runtime, assembly.parts, assembly.events, reload, self._path, counts)
+        control = Control(self._config.control, answers, assembly.events)
+        await control.open()
+        stack.push_async_callback(control.close)
 
     async def _open(self, parts: Parts, stack: AsyncExitStack) -> None:
         """The guard first: it is forked while the process is small."""

@@ -7,6 +7,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 from scapy.layers.inet6 import (
@@ -29,7 +30,7 @@ from harp.daemon.sockets.mobility import MobilitySocket, Sorting
 from harp.daemon.sockets.sender import PacketSender
 from harp.engine.config import EngineConfig, Prefix
 from harp.engine.effects import ICMPV6, SendPacket, SendParameterProblem, SetServing
-from harp.engine.events import Event, IcmpReceived, PacketReceived
+from harp.engine.events import IcmpReceived, PacketReceived
 from harp.tables.codepoints import DEFAULT_CODE_POINTS
 from harp.tables.harp_types import HarpType
 from harp.tables.mh import MhType
@@ -52,7 +53,7 @@ class Site:
     ha: str
     cn: str
     stack: ExitStack
-    events: list[Event] = field(default_factory=list)
+    events: list[Any] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
 
     def links(self) -> Links:
@@ -78,7 +79,7 @@ class Site:
             raw.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, scope)
             raw.sendto(bytes(packet), (packet.dst, 0, 0, 0))
 
-    def heard(self, source: Source, count: int) -> list[Event]:
+    def heard(self, source: Source, count: int) -> list[Any]:
         """The next events of a source; no more come with them."""
         self.events.clear()
 
@@ -258,7 +259,7 @@ class Wire:
         site.stack.callback(self._socket.close)
         self._socket.settimeout(10)
 
-    def next(self, of: bytes = OWN) -> Packet:
+    def next(self, of: bytes = OWN) -> Any:
         """The next one from an address that is no neighbor discovery."""
         while True:
             packet = self._socket.recv(4096)
@@ -321,7 +322,7 @@ def test_a_parameter_problem_points_into_the_packet_it_is_about(site: Site) -> N
     assert (problem.type, problem.code, problem.ptr) == (4, 0, 41)  # RFC 4443 §3.4
     assert len(packet) == 1280
     assert bytes(problem.payload)[40:] == about[: 1280 - 88]
-    again = IPv6(bytes(packet))
+    again: Any = IPv6(bytes(packet))
     del again[1].cksum
     assert bytes(IPv6(bytes(again))) == bytes(packet)
 
