@@ -183,6 +183,16 @@ def test_of_a_binding_that_is_twice_in_one_block_the_later_counts() -> None:
     assert entry and entry.sequence == 6
 
 
+def test_what_the_log_changed_wins_over_the_stream_with_options_too() -> None:
+    store = BindingStore()
+    store.begin_sync()
+    store.apply(change(1, sequence=7, options=(BindingIdentifier(3),)), SyncPosition(1, 8), NOW)
+    assert not store.load(change(1, sequence=6, options=(BindingIdentifier(3),)), AT, NOW)
+    entry = store.get(home(1), 3)
+    assert entry is not None and entry.sequence == 7
+    assert store.end_sync() == []
+
+
 def test_a_walk_can_be_bounded_where_nothing_is_found() -> None:
     store = BindingStore()
     for number in range(1, 7):

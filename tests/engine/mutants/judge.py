@@ -1,9 +1,10 @@
-"""Runs scenarios on a mutant of the engine until one catches it, in a process of its own.
+"""Runs scenarios, or one test, on a mutant of the engine until it is caught, in an own process.
 
     python tests/engine/mutants/judge.py NAME SCENARIO [LAST]
 
-SCENARIO is the name of a script or a seed; with LAST all scripts, then the seeds up to LAST. The
-last line is one JSON object: `scenario` and `invariant` that caught it, or nulls. Status 0 or 1.
+SCENARIO is the name of a script, a seed, or FILE::TEST of tests/engine; with LAST all scripts, then
+the seeds up to LAST. The last line is one JSON object: `scenario` and `invariant` that caught it,
+or nulls. Status 0 or 1.
 """
 
 import json
@@ -11,8 +12,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 sys.path[:0] = [str(Path(__file__).parents[3] / "host"), str(Path(__file__).parent)]
-SCRIPTS = Path(__file__).parents[1] / "virtual/scripts"
+TESTS = Path(__file__).parents[1]
+SCRIPTS = TESTS / "virtual/scripts"
+
+NOBODY = {"scenario": None, "invariant": None}
 
 
 def names(first: str, last: str) -> Iterator[str]:
@@ -24,12 +30,21 @@ def names(first: str, last: str) -> Iterator[str]:
         yield first
 
 
+def fails(test: str) -> bool:
+    """Whether one test, which passes on the engine as it is, fails on the mutant."""
+    return pytest.main(["-q", str(TESTS / test)]) is pytest.ExitCode.TESTS_FAILED
+
+
 def main(mutant: str, first: str, last: str = "") -> int:
     """Judges one mutant."""
-    from mutants import MUTANTS
+    from mutants import MUTANTS, TEST
     from patch import install
 
     install(next(each for each in MUTANTS if each.name == mutant))
+    if "::" in first:
+        found = fails(first)
+        print(json.dumps({"scenario": first, "invariant": TEST} if found else NOBODY))
+        return 0 if found else 1
     from harp.lab.virtual.generate import generate
     from harp.lab.virtual.scenario import Scenario
     from harp.lab.virtual.world import run
@@ -46,7 +61,7 @@ def main(mutant: str, first: str, last: str = "") -> int:
             which = int(name) if by_seed else name
             print(json.dumps({"scenario": which, "invariant": found[0].invariant}))
             return 0
-    print(json.dumps({"scenario": None, "invariant": None}))
+    print(json.dumps(NOBODY))
     return 1
 
 

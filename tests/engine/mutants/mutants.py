@@ -2,12 +2,15 @@
 
 A mutant is one replacement in one module. `scenario` is the seed of `harp-lab sweep`, or the script
 in `tests/engine/virtual/scripts`, that catches it, `invariant` the one that is violated there;
-`judge.py` finds both anew when the engine changed.
+`judge.py` finds both anew when the engine changed. What a group repairs before anybody could see it
+from outside no scenario catches: there `scenario` is a test of `tests/engine`, `invariant` TEST.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
+
+TEST = "the test"
 
 
 class Mutant(NamedTuple):
@@ -22,9 +25,9 @@ class Mutant(NamedTuple):
     new: str
     """Stands there instead."""
     scenario: int | str
-    """Seed, or name of the script, that catches it."""
+    """Seed, name of the script, or FILE::TEST, that catches it."""
     invariant: str
-    """Violated there."""
+    """Violated there; `TEST`: the test fails."""
 
 
 MUTANTS: tuple[Mutant, ...] = (
@@ -189,8 +192,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "sync",
         "1 + (self._place - self._term_known) % len(self.config.members)",
         "1",
-        "same_term_twice",
-        "promise_not_lost",
+        "test_sync_active.py::test_a_new_term_is_above_all_known_and_keeps_the_base",
+        TEST,
     ),
     Mutant(
         "ahead_is_asked_for_nothing_new",
@@ -248,7 +251,56 @@ MUTANTS: tuple[Mutant, ...] = (
         "ahead_by_moves",
         "promise_not_lost",
     ),
+    Mutant(
+        "restart_not_noticed",
+        "detection",
+        "                restarted = peer.restart_counter not in (None, option.value)\n",
+        "                restarted = False\n",
+        "test_detection.py::test_restart_counter_greater_starts_anew_lesser_is_a_replay",
+        TEST,
+    ),
+    Mutant(
+        "answers_without_limit",
+        "hellos",
+        "if len(sent) == sent.maxlen and now - sent[0] < US_PER_S:",
+        "if not sent.maxlen:",
+        "test_hellos.py::test_answers_are_limited_by_asker",
+        TEST,
+    ),
+    Mutant(
+        "stronger_active_withdraws",
+        "role_serving",
+        "        if what.peer.strength > self.strength:\n",
+        "        if what.peer.strength < self.strength:\n",
+        "test_roles.py::test_the_stronger_asks_for_position_then_for_the_role_then_resigns",
+        TEST,
+    ),
     # The log (harp.md §6)
+    Mutant(
+        "never_repeated",
+        "log",
+        "                lane.back()\n                self._pump(peer, lane, now, effects)\n"
+        "        return effects\n",
+        "                lane.back()\n        return effects\n",
+        "test_sync_log.py::test_repetitions_double_and_are_given_up",
+        TEST,
+    ),
+    Mutant(
+        "duplicate_applied_again",
+        "replica",
+        '            self._counters["duplicates"] += 1\n',
+        "            self._apply(self._packer.changes(packed), now)\n",
+        "test_sync_standby.py::test_messages_are_applied_in_order_and_acknowledged",
+        TEST,
+    ),
+    Mutant(
+        "position_of_another_term_acknowledges",
+        "log",
+        "        upto = position.position if position.term == self.term else 0\n",
+        "        upto = position.position\n",
+        "test_sync_log.py::test_acknowledgements_that_fit_nothing",
+        TEST,
+    ),
     Mutant(
         "applied_out_of_order",
         "replica",
@@ -268,7 +320,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "repeated_for_ever",
         "log",
-        "            if now - lane.since >= self._timeout_us:\n",
+        "            if now - lane.since >= self._config.reliability_timeout_us:\n",
         "            if now < lane.since:\n",
         "signed_clock_step",
         "requests_end",
@@ -324,7 +376,47 @@ MUTANTS: tuple[Mutant, ...] = (
         191,
         "deletion_stays",
     ),
+    Mutant(
+        "absent_bindings_kept",
+        "store",
+        "if mark == _UNMENTIONED and kind != FREE:",
+        "if mark == _UNMENTIONED and kind == FREE:",
+        "test_sync_standby.py::test_until_its_end_s_is_clear_and_the_old_position_announced",
+        TEST,
+    ),
+    Mutant(
+        "broken_off_sync_removes",
+        "replica",
+        "                self._store.abort_sync()\n",
+        "                self._store.end_sync()\n",
+        "test_sync_standby.py::test_ended_early_nothing_is_removed",
+        TEST,
+    ),
+    Mutant(
+        "stream_wins_over_log",
+        "store",
+        "            return False\n        self._take(slot, cache",
+        "            pass\n        self._take(slot, cache",
+        "test_store.py::test_what_the_log_changed_wins_over_the_stream_with_options_too",
+        TEST,
+    ),
+    Mutant(
+        "synchronised_before_the_end",
+        "replica",
+        '        if complete and whole:\n            self._counters["full_syncs"]',
+        '        if whole:\n            self._counters["full_syncs"]',
+        "test_sync_standby.py::test_an_equal_digest_synchronises_one_that_was_refused",
+        TEST,
+    ),
     # Home agent (harp.md §10)
+    Mutant(
+        "old_binding_update_taken",
+        "registration",
+        "if last is not None and not newer16(message.sequence, last):",
+        "if last is not None and message.sequence == last:",
+        "test_home_agent.py::test_135_for_a_sequence_number_that_is_not_greater",
+        TEST,
+    ),
     # Protection (harp.md §7)
     Mutant(
         "timestamp_goes_back_with_the_clock",
