@@ -17,7 +17,7 @@ from random import Random
 
 from harp.cli.common import Failure
 from harp.lab.netns import packets, plan
-from harp.lab.netns.threads import sharpen
+from harp.lab.netns.threads import hurry
 from harp.lab.netns.world import CORE, World
 from harp.tables.harp_types import HarpType
 from harp.tables.ipv6 import ETHERTYPE_IPV6
@@ -161,7 +161,7 @@ class FloodProcess:
 
 def main() -> None:
     """The process's end."""
-    sharpen()
+    hurry()
     target, mac, rate, seconds, seed = sys.argv[1:]
     made = flood(bytes.fromhex(target), bytes.fromhex(mac), int(rate), float(seconds), int(seed))
     sys.stdout.write(json.dumps(made) + "\n")

@@ -132,8 +132,10 @@ class Load(Station):
         self._template = Template(agent, lifetime_s, place)
         self._first_home = place.first_home
         self._at_ns = array("q", bytes(8 * nodes))
-        self._rate, self._filling, self._answered = 0, False, 0
+        self._rate, self._filling, self._begun = 0, False, 0
         self._queue: deque[int] = deque()
+        self._waiting: deque[int] = deque()
+        """Nodes without an acknowledgement yet, in the order of their Binding Updates."""
         self._next_ns = 0
         self._router = (place.interface, ETHERTYPE_IPV6, 0, 0, place.router)
         self._socket = packet_socket(place.interface, 32 << 20)
@@ -141,7 +143,8 @@ class Load(Station):
 
     def start(self, rate: int, *, filling: bool) -> None:
         """Sends from now on; rate 0: nothing more."""
-        self._queue = deque(range(self.nodes))
+        wanted = (n for n in range(self.nodes) if not filling or self.acknowledged[n] < 0)
+        self._queue, self._waiting, self._begun = deque(wanted), deque(), self.filled
         self._filling, self._next_ns = filling, time.monotonic_ns()
         self._rate = rate
 
@@ -150,7 +153,7 @@ class Load(Station):
 
     def tick(self, now_ns: int) -> int | None:
         rate = self._rate
-        if not rate or not self._queue:
+        if not rate or not (self._queue or self._waiting):
             return None
         gap_ns = NS_PER_S // rate
         if now_ns - self._next_ns > NS_PER_S // 10:
@@ -166,24 +169,30 @@ class Load(Station):
 
     def _one(self, now_ns: int) -> bool:
         """The next node's turn; False: nothing may be sent now."""
-        queue = self._queue
-        while queue:
-            number = queue[0]
-            if not self._filling:
-                break
-            if self.acknowledged[number] >= 0:
-                queue.popleft()
-                continue
-            if now_ns - self._at_ns[number] < RETRY_NS and self._at_ns[number]:
-                return False  # all are under way
-            if self.updates - self._answered > WINDOW and not self._at_ns[number]:
-                return False
-            break
-        if not queue:
+        number = self._next_to_fill(now_ns) if self._filling else self._next_in_turn()
+        if number is None:
             return False
-        queue.rotate(-1)
         self._update(number, now_ns)
         return True
+
+    def _next_in_turn(self) -> int:
+        self._queue.rotate(-1)
+        return self._queue[-1]
+
+    def _next_to_fill(self, now_ns: int) -> int | None:
+        """One whose acknowledgement is late, else a new one while not too many are waited for."""
+        waiting = self._waiting
+        while waiting and self.acknowledged[waiting[0]] >= 0:
+            waiting.popleft()
+        if waiting and now_ns - self._at_ns[waiting[0]] >= RETRY_NS:
+            number = waiting.popleft()
+        elif self._queue and self._begun - self.filled < WINDOW:
+            number = self._queue.popleft()
+            self._begun += 1
+        else:
+            return None
+        waiting.append(number)
+        return number
 
     def _update(self, number: int, now_ns: int) -> None:
         sequence = (self.sent[number] + 1) % _WRAP
@@ -214,7 +223,6 @@ class Load(Station):
         status = packet[_ANSWER_MH + 6]
         sequence = int.from_bytes(packet[_ANSWER_MH + 8 : _ANSWER_MH + 10], "big")
         self.answers[status] += 1
-        self._answered += 1
         if status < REFUSED:
             self.filled += self.acknowledged[number] < 0
             self.acknowledged[number] = sequence

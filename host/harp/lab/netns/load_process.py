@@ -15,6 +15,7 @@ from typing import Any
 
 from harp.cli.common import Failure
 from harp.lab.netns.load import Load, report
+from harp.lab.netns.threads import hurry
 from harp.lab.netns.world import MN, World
 
 
@@ -84,6 +85,7 @@ class LoadProcess:
 
 def main() -> None:
     """The process's end: runs in the mobile nodes' namespace."""
+    hurry()
     nodes, agent, lifetime_s, seed = sys.argv[1:]
     with Load(int(nodes), bytes.fromhex(agent), int(lifetime_s), int(seed)) as load:
         for line in sys.stdin:

@@ -15,6 +15,8 @@ from typing import Self
 
 PRIORITY = 10
 """Of SCHED_FIFO; harpd has 50 unless told otherwise."""
+NICE = -15
+"""Of processes in a hurry."""
 SWITCH_INTERVAL_S = 0.0002
 """No thread of the laboratory makes another wait for longer."""
 IDLE_S = 0.1
@@ -28,6 +30,14 @@ def sharpen() -> None:
     with contextlib.suppress(PermissionError):
         policy = os.SCHED_FIFO | os.SCHED_RESET_ON_FORK
         os.sched_setscheduler(0, policy, os.sched_param(PRIORITY))
+
+
+def hurry() -> None:
+    """This process goes before other ordinary ones where that is allowed: for what works hard
+    beside what is measured. Not real-time: the kernel stops a core's real-time tasks, harpd too,
+    when they have used 95 % of a second (sched(7))."""
+    with contextlib.suppress(PermissionError):
+        os.setpriority(os.PRIO_PROCESS, 0, NICE)
 
 
 def blunt() -> None:
