@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from harp.daemon.config.model import DaemonConfig
 from harp.daemon.parts import Deliver, GuardStatus, OffloadStatus
 from harp.engine.effects import (
     HelloTemplate,
@@ -48,6 +49,9 @@ class NoGuard:
 
     def serving(self, serving: SetServing) -> None:
         """Nobody withdraws."""
+
+    def reconfigure(self, config: DaemonConfig) -> None:
+        """Nobody to tell."""
 
     def close(self) -> None:
         """Nothing runs."""

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
+from harp.daemon.config.model import DaemonConfig
 from harp.engine.effects import (
     AnnounceNeighbor,
     CommandAnswered,
@@ -197,6 +198,9 @@ class Guard(Protocol):
 
     def serving(self, serving: SetServing) -> None:
         """Arm before the data plane serves, disarm after it has withdrawn."""
+
+    def reconfigure(self, config: DaemonConfig) -> None:
+        """Other keys and intervals, from a reload."""
 
     def close(self) -> None:
         """Disarm and end: the daemon has withdrawn by itself."""

@@ -49,6 +49,7 @@ class Taken:
         for before, after in zip(old.engine.groups, new.engine.groups, strict=True):
             if before != after:
                 self._reconfigure(after)
+        self._assembly.parts.guard.reconfigure(new)
 
     def _reconfigure(self, group: GroupConfig) -> None:
         try:
