@@ -21,7 +21,10 @@ MAY_IMPORT = {
     "harp_gateware": {"harp.tables", "harp_gateware"},
     "harp_sim.model": {"harp.tables", "harp_sim.model"},
     "harp_sim": {"harp.tables", "harp.offload", "harp_gateware", "harp_sim", "harp.cli"},
-    "harp_boards": {"harp.tables", "harp.offload", "harp_gateware", "harp_boards", "harp.cli"},
+    "harp_boards": {
+        *("harp.tables", "harp.wire", "harp.offload"),
+        *("harp_gateware", "harp_boards", "harp.cli"),
+    },
 }
 """Room → rooms of this project that it may import; a room not named may import all of host.
 `harp.cli` is what all commands share: exits, errors, captures."""

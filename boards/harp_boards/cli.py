@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from harp.cli.common import Failure, run
+from harp_boards.cli_device import registers, selftest
 from harp_boards.parts import PARTS
 
 BUILT = Path("build/boards")
@@ -220,6 +221,10 @@ def _table(parts: dict[str, dict[str, Any]]) -> Table:
             figures["limit"],
         )
     return table
+
+
+harp_board.add_command(registers)
+harp_board.add_command(selftest)
 
 
 def main() -> None:

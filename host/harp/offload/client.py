@@ -73,6 +73,11 @@ class Client:
         self._port.close()
 
     @property
+    def now_us(self) -> int:
+        """The clock that events are stamped with."""
+        return self._clock()
+
+    @property
     def round_trip_us(self) -> int | None:
         """Smoothed, without the line's own time."""
         return self._session.round_trip_us
