@@ -12,53 +12,55 @@ from harp_gateware.layouts import big_endian
 from harp_gateware.params import WORD_OCTETS
 
 LANES = WORD_OCTETS // 2
-SUM = 17 + (MAX_MH_OCTETS // WORD_OCTETS).bit_length()
-"""Bits of a lane's sum: an MH's words, the two addresses, and the numbers of the pseudo-header."""
+WORD = 16 + LANES.bit_length() - 1
+"""Bits of the sum of a word's lanes."""
+SUM = 17 + (MAX_MH_OCTETS // 2).bit_length()
+"""Bits of the whole sum: an MH's words, the two addresses, and the numbers of the pseudo-header."""
 
-SUMMAND = data.StructLayout({"data": 64, "source": 1, "destination": 1, "mh": 1, "first": 1})
-"""A word that counts: half of an address, or a word of the MH; `first`: of its two, or of the MH.
-The last source and destination before the MH are those of its pseudo-header."""
+SUMMAND = data.StructLayout({"header_len": 8, "source": 1, "destination": 1, "mh": 1, "first": 1})
+"""What a word counts as: half of an address, or a word of the MH; `first`: of its two, or of the
+MH, which then says its `header_len`. The last source and destination before the MH are those of its
+pseudo-header."""
 
 
 class Checksum(wiring.Component):
-    """Adds 16-bit lanes without end-around carries, which are folded in at the end.
+    """Adds words without end-around carries, which are folded in at the end.
 
-    `good` holds from 4 clocks after the MH's last word until another MH begins. Length and next
-    header of the pseudo-header are taken from the MH's first word.
+    `word` is what comes now, `i` what the word of 2 clocks ago counts as. `good` holds from 3
+    clocks after the MH's last word at `i` until another MH begins. Length and next header of the
+    pseudo-header are taken from the MH's first word.
     """
 
+    word: In(64)
     i: In(stream.Signature(SUMMAND, always_ready=True))
     good: Out(1)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        lanes = [big_endian(self.i.p.data.word_select(n, 16)) for n in range(LANES)]
-        mh, first = Signal(), Signal()
-        sums = []
-        begins = self.i.p.mh & self.i.p.first
+        lanes = [big_endian(self.word.word_select(n, 16)) for n in range(LANES)]
+        halves = [Signal(17, name=f"half_{n}") for n in range(LANES // 2)]
+        word, first, mh = Signal(WORD), self.i.p.first, self.i.valid & self.i.p.mh
+        m.d.sync += [half.eq(sum(lanes[2 * n : 2 * n + 2])) for n, half in enumerate(halves)]
+        m.d.sync += word.eq(sum(halves))
+        source, destination = Signal(WORD + 1), Signal(WORD + 1)
+        pseudo, part = Signal(WORD + 2), Signal(WORD + 1)
+        adds, begins = Signal(), Signal()
+        total = Signal(SUM)
         # (Header Len + 1) x 8, and next header.
-        length = self.i.p.data.word_select(1, 8) * WORD_OCTETS + WORD_OCTETS + NEXT_HEADER
-        m.d.sync += [mh.eq(self.i.valid & self.i.p.mh), first.eq(self.i.p.first)]
-        for n, lane in enumerate(lanes):
-            source, destination = Signal(17, name=f"source_{n}"), Signal(17, name=f"to_{n}")
-            pseudo, word = Signal(18, name=f"pseudo_{n}"), Signal(17, name=f"word_{n}")
-            total = Signal(SUM, name=f"sum_{n}")
-            with m.If(self.i.valid & self.i.p.source):
-                m.d.sync += source.eq(lane + Mux(self.i.p.first, 0, source))
-            with m.If(self.i.valid & self.i.p.destination):
-                m.d.sync += destination.eq(lane + Mux(self.i.p.first, 0, destination))
-            m.d.sync += [
-                pseudo.eq(source + destination),
-                word.eq(lane + Mux(begins, length, 0) if n == 0 else lane),
-            ]
-            with m.If(mh):
-                m.d.sync += total.eq(word + Mux(first, pseudo, total))
-            sums.append(total)
-        whole = Signal(SUM + 2)
+        length = self.i.p.header_len * WORD_OCTETS + WORD_OCTETS + NEXT_HEADER
+        with m.If(self.i.valid & self.i.p.source):
+            m.d.sync += source.eq(word + Mux(first, 0, source))
+        with m.If(self.i.valid & self.i.p.destination):
+            m.d.sync += destination.eq(word + Mux(first, 0, destination))
         m.d.sync += [
-            whole.eq((sums[0] + sums[1]) + (sums[2] + sums[3])),
-            # Low half + carries = 0xFFFF; more than one round of carries cannot give it, and the
-            # next header keeps the sum from being 0.
-            self.good.eq((whole[:16] ^ whole[16:]).all()),
+            pseudo.eq(source + destination),
+            part.eq(word + Mux(first, length, 0)),
+            adds.eq(mh),
+            begins.eq(first),
         ]
+        with m.If(adds):
+            m.d.sync += total.eq(part + Mux(begins, pseudo, total))
+        # Low half + carries = 0xFFFF; more than one round of carries cannot give it, and the
+        # next header keeps the sum from being 0.
+        m.d.sync += self.good.eq((total[:16] ^ total[16:]).all())
         return m

@@ -32,8 +32,8 @@ from harp_gateware.register_bank import RegisterBank
 from harp_gateware.rx_path import RxPath
 from harp_gateware.slots import Slots
 
-EVENT_QUEUES = (8, 64, 32, 32)
-"""Depths for guard, deadlines, HELLOs and floods: 32 peers can be late, then down, in 64 clocks."""
+EVENT_QUEUES = (8, 32, 32, 32)
+"""Depths for guard, deadlines, HELLOs and floods: a deadline passes in 4 clocks at the soonest."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,7 +46,7 @@ class Events(wiring.Component):
     """Enters events of several sources, pushes what is pending, clears what is acknowledged.
 
     Each source has its own queue, as deep as `depths` says; a full one sets `lost` (a defect) for
-    a clock. An entry takes 5 clocks. The scan for the next push begins at the highest priority
+    a clock. An entry takes 4 clocks. The scan for the next push begins at the highest priority
     after each push and looks at an id in 5 clocks, if nothing is entered meanwhile.
 
     A push is repeated EVENT_REPEAT_US after the last one, until `ack` with the count that the event
@@ -180,7 +180,7 @@ class Events(wiring.Component):
         m.d.sync += self._held.eq(Cat(*holds).any())
 
     def _work(self, m: Module) -> None:
-        """One row at a time: read, a clock, look at it, then act on what was seen and write."""
+        """One row at a time: read, a clock, look at it, then (if not entering) act, and write."""
         scan = Signal(ID)
         stamp = Signal(STAMP)
         now = self.now_us
@@ -227,11 +227,12 @@ class Events(wiring.Component):
                 m.next = "Look"
             with m.State("Look"):
                 m.next = "Act"
-            with m.State("Act"):
-                m.next = "Choose"
                 with m.If(work[0]):
                     m.d.comb += [set_.eq(1), self._write.en.eq(1)]
                     self._enter(m, now - back)
+                    m.next = "Choose"
+            with m.State("Act"):
+                m.next = "Choose"
                 with m.If(work[1]):
                     m.d.comb += [
                         self._ack_done.eq(1),

@@ -31,8 +31,8 @@ class FrameBuffer(wiring.Component):
 
     `i` is stored as it comes. `i_verdict` judges the oldest frame without one, at least 2 clocks
     after its last word; `i_early` lets the oldest frame without verdict go while it comes in.
-    First word out: 3 clocks after `i_early` or `i_verdict` when nothing is before it; then a word
-    a clock, one clock between frames. `o` has `first` of its own and `append_fcs` 0.
+    First word out: 3 clocks after `i_verdict`, 2 after `i_early` when nothing is before it; then a
+    word a clock, one clock between frames. `o` has `first` of its own and `append_fcs` 0.
 
     A frame that leaves early and is bad (error, under 64 or over 9,216 octets) ends with an error.
     The 1,153rd word of a frame is its last, with an error; the rest is thrown away. No room: the
@@ -83,6 +83,7 @@ class FrameBuffer(wiring.Component):
         m.submodules.queue = self._queue = fifo.SyncFIFOBuffered(
             width=self._entry.size, depth=self._frames
         )
+        self._entries = Signal(range(self._frames + 1))  # of the queue
         self._measure(m)
         self._receive(m)
         self._store(m)
@@ -107,7 +108,7 @@ class FrameBuffer(wiring.Component):
             # What the pointers leave out when they begin anew.
             used.eq(apart - Mux(behind, (1 << len(used)) - self._words, 0)),
             self._full.eq(
-                (used >= self._words - MARGIN) | (self._queue.level >= self._frames - UNDECIDED)
+                (used >= self._words - MARGIN) | (self._entries >= self._frames - UNDECIDED)
             ),
         ]
         with m.If(used > self.high_water):
@@ -223,7 +224,7 @@ class FrameBuffer(wiring.Component):
         self._done = Signal()
         entry = data.View(self._entry, self._queue.r_data)
         idle = ~self._busy | self._done
-        empty = self._queue.level == 0
+        empty = self._count(m)
         direct = idle & empty & self._pass
         skip = Signal()
         self._from = Signal(AGE)
@@ -234,7 +235,8 @@ class FrameBuffer(wiring.Component):
             self._queue.r_en.eq(idle & self._queue.r_rdy),
             skip.eq(self.refuse & Mux(empty, self.i_mark, entry.mark)),
         ]
-        m.d.sync += self.o_refused.eq(0)
+        aimed, self._starts = Signal(), Signal()  # `_rd` is at the oldest frame; which leaves now
+        m.d.sync += [aimed.eq(0), self.o_refused.eq(0)]
         with m.If(self._done):
             m.d.sync += self._busy.eq(0)
         with m.If(idle & self._queue.r_rdy):
@@ -251,7 +253,10 @@ class FrameBuffer(wiring.Component):
                 self._from.eq(Mux(self._ended.r_rdy, self._head.born, self._born)),
                 self._begun.eq(0),
             ]
+            # The RAM is reading its first word already.
+            m.d.sync += aimed.eq(1)
             with m.If(self.i_early.valid | (self._opened & ~self.refuse)):
+                m.d.comb += self._starts.eq(aimed)
                 m.d.sync += [self._busy.eq(1), self._live.eq(1)]
         with m.If(self._busy & ~self._closed):
             m.d.sync += self._from.eq(Mux(self._ended.r_rdy, self._head.born, self._born))
@@ -259,6 +264,16 @@ class FrameBuffer(wiring.Component):
                 m.d.sync += [self._closed.eq(1), self._end.eq(self._head.end)]
         with m.If(self.i_verdict.valid):
             m.d.sync += self._live.eq(0)
+
+    def _count(self, m: Module) -> Signal:
+        """Entries of the queue, counted here: its own level would be known too late in a clock."""
+        empty = Signal(init=1)
+        fewer, more = self._queue.r_en, self._queue.w_en
+        with m.If(more & ~fewer):
+            m.d.sync += [self._entries.eq(self._entries + 1), empty.eq(0)]
+        with m.Elif(fewer & ~more):
+            m.d.sync += [self._entries.eq(self._entries - 1), empty.eq(self._entries == 1)]
+        return empty
 
     def _load(self, m: Module, entry: data.View, skip: Signal) -> None:
         m.d.sync += [
@@ -274,7 +289,7 @@ class FrameBuffer(wiring.Component):
     def _send(self, m: Module) -> None:
         """Address, RAM, output: two clocks, held together when the output is not ready."""
         limit = Mux(self._closed, self._end, self._wr)
-        more = self._busy & (self._rd != limit)
+        more = (self._busy | self._starts) & (self._rd != limit)
         fetched, first = Signal(), Signal(init=1)
         move_out = ~self.o.valid | self.o.ready
         move = ~fetched | move_out

@@ -229,7 +229,8 @@ class MhCheck(wiring.Component):
         to_here = (self._index == 3) | (self._index == 4)
         m.d.comb += [
             summand.valid.eq(self._valid),
-            summand.p.data.eq(self._word.data),
+            self._checksum.word.eq(self.i.p.data),
+            summand.p.header_len.eq(self._word.data.word_select(1, 8)),
             summand.p.source.eq(self._address_half & (fixed | (self._home & ~self._start))),
             summand.p.destination.eq(
                 (fixed & to_here) | (~fixed & self._route & self._address_half)

@@ -32,9 +32,9 @@ class Release(wiring.Component):
     """Decides once a frame, when its walk ends (not IPv6: 5 clocks after its first word).
 
     `i_first`, `i_not_ipv6`, `i_bad` are of the words that `align` gives, `i_bad` in a frame's last
-    word. `o_end` holds from a clock after the decision until the next. `o_early` comes 2 clocks
-    after the decision, or after the verdicts of all older frames; never with or after its own
-    verdict. `o_verdict` is 1 with each verdict, `verdict_next` a clock before it.
+    word. `o_end` holds from a clock after the decision until the next. `o_early` comes a clock
+    after the decision (not IPv6: 2), or 2 after the verdicts of all older frames; never with or
+    after its own verdict. `verdict` is 1 with each verdict, `verdict_next` a clock before it.
     """
 
     i_first: In(1)
@@ -64,15 +64,26 @@ class Release(wiring.Component):
         decided = (fresh & not_ipv6[-1]) | (self.i_found.valid & ~other_now)
         may = Mux(other_now, self.plain | self._passes(m, Reason.NOT_IPV6), self._may(m))
         wish, of, judged = Signal(), Signal(FRAMES), Signal(FRAMES)
-        oldest = of == (judged + 1)[:FRAMES]
+        expected = Signal(FRAMES, init=1)  # the oldest frame without verdict
+        oldest = of == expected
         leaves = wish & oldest & ~self.verdict & ~self.verdict_next
-        m.d.sync += [judged.eq(judged + self.verdict), self.o_early.valid.eq(leaves)]
+        # One that has already ended badly had better not leave at all.
+        wishes = may & ~bad.any() & ~self.i_bad
+        at_once = (
+            (self.i_found.valid & ~other & ~fresh & wishes & (number == expected))
+            & ~self.verdict
+            & ~self.verdict_next
+        )
+        m.d.sync += [
+            judged.eq(judged + self.verdict),
+            expected.eq(expected + self.verdict),
+            self.o_early.valid.eq(leaves | at_once),
+        ]
         with m.If(leaves | (of == judged)):
             m.d.sync += wish.eq(0)
         with m.If(decided):
             m.d.sync += [
-                # One that has already ended badly had better not leave at all.
-                wish.eq(may & ~bad.any() & ~self.i_bad),
+                wish.eq(wishes & ~at_once),
                 of.eq(number_now),
                 self.o_end.found.eq(self.i_found.payload),
                 self.o_end.plain.eq(self.plain),

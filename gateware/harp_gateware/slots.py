@@ -201,9 +201,16 @@ class Slots(wiring.Component):
         n = Signal(range(TEMPLATE_OCTETS + OVERHEAD_OCTETS + 1))
         m.d.sync += n.eq(self._length + OVERHEAD_OCTETS)
         # 50 n octets at 1.25, 12.5, 125 and 1250 octets a µs; the quotients are exact there.
-        tenths, hundredths = Signal(18), Signal(16)
-        by_speed = [n * (SHARE * 4 // 5), n * (SHARE * 4 // 50), tenths >> 10, hundredths >> 10]
-        m.d.sync += [tenths.eq((n * 2 + 4) * 205), hundredths.eq((n + 24) * 41)]
+        # A quotient is a product and a shift, a register before and one behind it.
+        doubled, more = Signal(10), Signal(9)
+        fast, faster = Signal(18), Signal(16)
+        by_speed = [n * (SHARE * 4 // 5), n * (SHARE * 4 // 50), fast >> 10, faster >> 10]
+        m.d.sync += [
+            doubled.eq(n * 2 + 4),
+            more.eq(n + 24),
+            fast.eq(doubled * 205),
+            faster.eq(more * 41),
+        ]
         m.d.sync += [wait.eq(Array(by_speed)[self.speed]), charged.eq(self._spent)]
         with m.If(charged):
             m.d.sync += [free_at.eq(self._now + wait), self._free.eq(0)]
