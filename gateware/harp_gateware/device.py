@@ -130,6 +130,7 @@ class Device(wiring.Component):
                 port = next(ports)
                 m.d.comb += [
                     port.managed.eq(manager.managed[index]),
+                    port.unknown_phy.eq(manager.unknown[index]),
                     manager.enable[index].eq(port.enable),
                 ]
         links = [port.state.link for port in self._ports] + [0] * (2 - len(self._ports))

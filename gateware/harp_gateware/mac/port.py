@@ -50,6 +50,7 @@ class EthernetPort(wiring.Component):
                 "o": Out(stream.Signature(WORD, always_ready=True)),
                 "i": In(stream.Signature(WORD)),
                 "managed": In(MANAGED),
+                "unknown_phy": In(1),
                 "enable": In(1),
                 "state": Out(PORT_STATE),
             }
@@ -84,6 +85,7 @@ class EthernetPort(wiring.Component):
         carried = managed.full_duplex & (managed.speed == GIGABIT)
         m.d.sync += [
             state.no_clock.eq(watch.o_lost),
+            state.unknown_phy.eq(self.unknown_phy),
             state.speed.eq(managed.speed),
             state.full_duplex.eq(managed.full_duplex),
             state.unsupported_speed.eq(up & ~carried),
