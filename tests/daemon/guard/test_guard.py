@@ -213,10 +213,21 @@ def _ready(pid: int) -> bool:
 
 def test_how_soon(tmp_path: Path) -> None:
     """Five deaths with 300 MB of locked memory, which the kernel takes longer to free than the
-    guard may take; the median must hold on a busy machine too."""
-    took = [_measure(tmp_path, 300) for _ in range(5)]
+    guard may take. Real-time priority, as harpd has it: a busy machine is no excuse."""
+    with real_time():
+        took = [_measure(tmp_path, 300) for _ in range(5)]
     assert statistics.median(gone for gone, _ in took) <= REQUIRED_MS
     assert statistics.median(said for _, said in took) <= REQUIRED_MS
+
+
+@contextmanager
+def real_time() -> Iterator[None]:
+    """The clock of the measurement is not interrupted; what it starts is scheduled as usual."""
+    os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(40))
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
 
 def _measure(run_dir: Path, megabytes: int) -> tuple[float, float]:

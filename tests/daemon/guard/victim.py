@@ -7,6 +7,7 @@ stdout, and each `Fenced`.
 from __future__ import annotations
 
 import ctypes
+import os
 import select
 import signal
 import socket
@@ -40,6 +41,7 @@ def main() -> None:
     guard.open()
     rekeyed = daemon_config(run_dir, group_config(psk(257), INTERVAL_US))
     signal.signal(signal.SIGHUP, lambda *_: guard.reconfigure(rekeyed))
+    os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(50))
     ballast = bytearray(int(sys.argv[3]) << 20)
     ballast[::4096] = bytes(len(ballast) // 4096)
     ctypes.CDLL(None).mlockall(1)
