@@ -106,6 +106,13 @@ def test_a_key_written_into_the_file_is_not_repeated(tmp_path: Path) -> None:
     assert any(each.key == "key" and "unknown" in each.what for each in found.problems)
 
 
+@pytest.mark.parametrize("name", ["file", "credential"])
+def test_a_key_in_place_of_its_file_is_not_repeated(tmp_path: Path, name: str) -> None:
+    (problem,) = examine(config(tmp_path, f'spi = 256\n{name} = "{SECRET}"')).problems
+    assert problem.what == "is a key itself: put it into a file and name that"
+    assert SECRET not in str(problem)
+
+
 def test_the_same_spi_twice(tmp_path: Path, key: Path) -> None:
     lines = f'spi = 256\nfile = "{key}"'
     (problem,) = examine(config(tmp_path, lines, lines)).problems

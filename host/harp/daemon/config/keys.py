@@ -6,6 +6,7 @@ Ref: harp.md §7; systemd.exec(5) (credentials)
 from __future__ import annotations
 
 import os
+import re
 import stat
 from ipaddress import IPv6Address
 from pathlib import Path
@@ -17,6 +18,8 @@ CREDENTIALS_DIRECTORY = "CREDENTIALS_DIRECTORY"
 """Environment variable in which systemd says where the credentials of a unit are."""
 MAX_OCTETS = 64 * 1024 * 1024
 """Longest key file: a million mobile nodes."""
+
+_HEX = re.compile("[0-9a-fA-F]+")
 
 
 class BadKey(Exception):
@@ -60,6 +63,8 @@ class KeyStore:
     def _find(self, file: str, credential: str) -> Path:
         if bool(file) == bool(credential):
             raise BadKey("wants either a file or a credential")
+        if len(file or credential) >= 2 * MIN_KEY_OCTETS and _HEX.fullmatch(file or credential):
+            raise BadKey("is a key itself: put it into a file and name that")
         if file:
             return Path(file)
         if "/" in credential or credential in (".", ".."):

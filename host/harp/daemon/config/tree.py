@@ -129,10 +129,8 @@ def _nearest(key: str, known: list[str], node: Node) -> str:
 def _inside(key: str, value: object, table: Table, node: Node, problems: list[Problem]) -> None:
     path = _join(node.path, key)
     header = f"[[{path}]]" if table.many else f"[{path}]"
-    tables = value if isinstance(value, list) and table.many else [value]
-    if not all(isinstance(each, dict) for each in tables) or (
-        isinstance(value, dict) and table.many
-    ):
+    tables = value if table.many else [value]
+    if not isinstance(tables, list) or not all(isinstance(each, dict) for each in tables):
         what = f"is no {'array of tables' if table.many else 'table'}"
         problems.append(Problem(node.place, key, what, f"{header} above its settings"))
         node.keys[key] = key
