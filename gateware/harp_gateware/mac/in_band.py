@@ -15,7 +15,7 @@ SAME_CLOCKS = 16
 class InBandStatus(wiring.Component):
     """The last status that stood for SAME_CLOCKS clocks between frames; one octet a clock.
 
-    `known` is 0 until there was one: a PHY need not send it.
+    `known` is 0 until one told of a link: a PHY need not send it, and says 0 then.
     """
 
     i_data: In(8)
@@ -36,5 +36,5 @@ class InBandStatus(wiring.Component):
         with m.Elif(left != 0):
             m.d.sync += left.eq(left - 1)
         with m.Else():
-            m.d.sync += [self.o.eq(candidate), self.known.eq(1)]
+            m.d.sync += [self.o.eq(candidate), self.known.eq(self.known | candidate[0])]
         return m

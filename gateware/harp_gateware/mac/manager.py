@@ -19,10 +19,6 @@ from harp_gateware.mac.phys import (
 )
 from harp_gateware.mac.port import GIGABIT, MANAGED
 
-RESET_MS = 20
-"""Reset is held so long, and so long again is waited behind it: twice what the PHYs ask for."""
-POLL_MS = 5
-"""Between two rounds over the PHYs: a lost link is seen by the in-band status before that."""
 UNREAD = 0xFFFF
 
 
@@ -37,6 +33,8 @@ class PhyManager(wiring.Component):
 
     def __init__(self, bus: PhyBus, clock_hz: int) -> None:
         self._phy, self._addresses, self._clock_hz = bus.phy, bus.addresses, clock_hz
+        self._reset_clocks = bus.reset_us * clock_hz // 1_000_000
+        self._poll_clocks = bus.poll_us * clock_hz // 1_000_000
         super().__init__(
             {
                 "phy_reset": Out(1, init=1),
@@ -67,14 +65,14 @@ class PhyManager(wiring.Component):
         m.d.comb += mdio.i.p.phy.eq(address)
         with m.If(mdio.o.valid):
             m.d.sync += self._read.eq(mdio.o.payload)
-        clocks = self._clock_hz // 1000
-        left = Signal(range(RESET_MS * clocks), init=RESET_MS * clocks - 1)
+        longest = max(self._reset_clocks, self._poll_clocks)
+        left = Signal(range(longest), init=self._reset_clocks - 1)
         with m.If(left != 0):
             m.d.sync += left.eq(left - 1)
         with m.FSM():
             with m.State("Reset"):
                 with m.If(left == 0):
-                    m.d.sync += [self.phy_reset.eq(0), left.eq(RESET_MS * clocks - 1)]
+                    m.d.sync += [self.phy_reset.eq(0), left.eq(self._reset_clocks - 1)]
                     m.next = "Settle"
             with m.State("Settle"):
                 with m.If(left == 0):
@@ -92,7 +90,7 @@ class PhyManager(wiring.Component):
                 last = self._index == len(self._addresses) - 1
                 m.d.sync += self._index.eq(Mux(last, 0, self._index + 1))
                 with m.If(last):
-                    m.d.sync += left.eq(POLL_MS * clocks - 1)
+                    m.d.sync += left.eq(self._poll_clocks - 1)
                     m.next = "Settle"
                 with m.Else():
                     m.next = "Choose"

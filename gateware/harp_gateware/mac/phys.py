@@ -136,6 +136,10 @@ class PhyBus:
     """Their kind."""
     addresses: tuple[int, ...]
     """Where each answers, in the order of the ports."""
+    reset_us: int = 20_000
+    """Reset is held so long, and so long again is waited behind it: twice what the PHYs ask for."""
+    poll_us: int = 5_000
+    """Between two rounds: before that the in-band status tells of a lost link."""
 
     def __post_init__(self) -> None:
         for address in self.addresses:

@@ -150,13 +150,16 @@ def manage(
     phy: Phy, wire: Wire, addresses: tuple[int, ...], rounds: list[Any]
 ) -> list[tuple[int, list[tuple[int, int, int, int]]]]:
     """The manager's view after each round; a round changes the wire first."""
-    dut, views = PhyManager(PhyBus(phy, addresses), CLOCK_HZ), list[Any]()
+    dut, views = (
+        PhyManager(PhyBus(phy, addresses, reset_us=100, poll_us=100), CLOCK_HZ),
+        list[Any](),
+    )
 
     async def drive(ctx: Any) -> None:
         assert ctx.get(dut.phy_reset)
         for change in rounds:
             change()
-            await attend(ctx, dut, wire, 22_000)
+            await attend(ctx, dut, wire, 9_000)
             views.append(view(ctx))
 
     def view(ctx: Any) -> tuple[int, list[tuple[int, int, int, int]]]:
@@ -167,12 +170,6 @@ def manage(
 
     run(dut, drive)
     return views
-
-
-@pytest.fixture(autouse=True)
-def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harp_gateware.mac.manager.RESET_MS", 1)
-    monkeypatch.setattr("harp_gateware.mac.manager.POLL_MS", 1)
 
 
 @pytest.mark.parametrize("phy", PHYS, ids=lambda phy: phy.name)
@@ -206,10 +203,10 @@ def test_delays_are_set_and_links_followed(phy: Phy) -> None:
 
 def test_a_port_without_power_negotiates_anew_when_it_has_it_again() -> None:
     wire, controls = Wire({0: phy_registers(MARVELL_88E1512)}), list[int]()
-    dut = PhyManager(PhyBus(MARVELL_88E1512, (0,)), CLOCK_HZ)
+    dut = PhyManager(PhyBus(MARVELL_88E1512, (0,), reset_us=100, poll_us=100), CLOCK_HZ)
 
     async def drive(ctx: Any) -> None:
-        for enable, clocks in ((1, 18_000), (0, 9_000), (1, 9_000)):
+        for enable, clocks in ((1, 6_000), (0, 4_000), (1, 4_000)):
             ctx.set(dut.enable, enable)
             await attend(ctx, dut, wire, clocks)
         controls.extend(value for _, register, value in wire.writes if register == 0)
