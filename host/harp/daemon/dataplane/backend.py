@@ -75,7 +75,7 @@ class Backend(ABC):
             self._check_interfaces(netlink)
             clean(netlink, self._made)
             note(self._made)
-            load(marking_table(self._plan), f"making nftables table {self._plan.device}")
+            load(self._tables(), f"making nftables table {self._plan.device}")
             self._make_routes(netlink, self._make_device(netlink))
             self._switch = Switch(self._plan, netlink, self._complain)
             self._child = self._make_child(self._worker_plan())
@@ -94,13 +94,17 @@ class Backend(ABC):
     def _make_child(self, plan: WorkerPlan) -> Child:
         """The worker."""
 
+    def _tables(self) -> str:
+        """The script for nft."""
+        return marking_table(self._plan)
+
     def _make_routes(self, netlink: Netlink, index: int) -> None:
         """One route a group: what is marked goes into the device."""
         for group in self._plan.groups:
             netlink.ask(add_default(group.table, index), f"adding a route to table {group.table}")
 
     def _worker_plan(self) -> WorkerPlan:
-        groups = tuple(WorkerGroup(g.group, g.source) for g in self._plan.groups)
+        groups = tuple(WorkerGroup(g.group, g.table, g.source) for g in self._plan.groups)
         return WorkerPlan(groups, self._plan.device)
 
     def _check_interfaces(self, netlink: Netlink) -> None:

@@ -19,7 +19,13 @@ _BUFFER_OCTETS = 4 << 20
 class Child:
     """One worker at a time. Not for two threads."""
 
-    def __init__(self, module: str, plan: WorkerPlan, descriptors: Mapping[str, int]) -> None:
+    def __init__(
+        self,
+        module: str,
+        plan: WorkerPlan,
+        descriptors: Mapping[str, int],
+        numbers: Mapping[str, int] | None = None,
+    ) -> None:
         self.report = Report()
         """The last one heard."""
         self.asked = 0
@@ -27,6 +33,7 @@ class Child:
         self._module = module
         self._plan = plan
         self._descriptors = descriptors
+        self._numbers = {**descriptors, **(numbers or {})}
         self._queue = bytearray()
         self._heard = bytearray()
         self._start()
@@ -35,7 +42,7 @@ class Child:
         mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         mine.setblocking(False)
         mine.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER_OCTETS)
-        others = [f"{name}={descriptor}" for name, descriptor in self._descriptors.items()]
+        others = [f"{name}={number}" for name, number in self._numbers.items()]
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", self._module, str(theirs.fileno()), *others],

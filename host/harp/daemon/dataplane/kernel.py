@@ -11,6 +11,7 @@ import os
 from harp.daemon.dataplane.backend import Backend
 from harp.daemon.dataplane.child import Child
 from harp.daemon.dataplane.plan import inner_mtu
+from harp.daemon.dataplane.sets import checking_table
 from harp.daemon.dataplane.worker import WorkerPlan
 from harp.daemon.netlink.connection import Netlink, NetlinkError
 from harp.daemon.netlink.links import add_tunnel, links, remove_link
@@ -35,6 +36,8 @@ def kernel_has_tunnels() -> bool:
 class KernelBackend(Backend):
     """The kernel forwards; the worker keeps its routes and the list of who may send."""
 
+    _device = 0
+
     @property
     def name(self) -> str:
         """`kernel`."""
@@ -42,13 +45,18 @@ class KernelBackend(Backend):
 
     def _make_device(self, netlink: Netlink) -> int:
         device = self._plan.device
-        self._mtu = inner_mtu(links(netlink), self._interfaces)
-        netlink.ask(add_tunnel(device, self._mtu), f"making {device} (ip6tnl external)")
-        self._detail = f"the kernel forwards through {device}, inner MTU {self._mtu}"
-        return links(netlink)[device].number
+        mtu = inner_mtu(links(netlink), self._interfaces)
+        netlink.ask(add_tunnel(device, mtu), f"making {device} (ip6tnl external)")
+        self._detail = f"the kernel forwards through {device}, inner MTU {mtu}"
+        self._device = links(netlink)[device].number
+        return self._device
 
-    def _worker_plan(self, index: int) -> WorkerPlan:
-        return WorkerPlan(self._worker_groups(), index, self._mtu, encap=True)
+    def _tables(self) -> str:
+        return super()._tables() + checking_table(self._plan)
+
+    def _make_routes(self, netlink: Netlink, index: int) -> None:
+        """One a binding, by the worker."""
 
     def _make_child(self, plan: WorkerPlan) -> Child:
-        return Child("harp.daemon.dataplane.worker", plan, {})
+        numbers = {"device": self._device}
+        return Child("harp.daemon.dataplane.kernel_worker", plan, {}, numbers)

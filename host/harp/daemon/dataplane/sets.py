@@ -7,6 +7,7 @@ A standby has it filled; nothing looks at the mark until the rule is there.
 
 from __future__ import annotations
 
+from ipaddress import IPv6Address
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -21,6 +22,47 @@ def hosts_set(group: int) -> str:
 def networks_set(group: int) -> str:
     """Name of the set of prefixes behind a group's mobile routers."""
     return f"networks{group}"
+
+
+SENDER_NETWORKS = "routers{}"
+"""Name of the set of a group's (outer source, prefix of the inner one)."""
+
+
+def senders_set(group: int) -> str:
+    """Name of the set of a group's (outer source, inner source)."""
+    return f"senders{group}"
+
+
+def checking_table(plan: Plan) -> str:
+    """A script for nft: what comes out of the kernel's tunnels is checked before it goes in
+    (RFC 6275 §10.4.5).
+
+    The inner source is 16 octets at offset 8 of the inner header, which begins at octet 40 of the
+    outer packet, or at 48 behind one extension header of 8 octets: Destination Options with a
+    Tunnel Encapsulation Limit (RFC 2473 §4.1.1), or the Fragment header of a first fragment.
+    Whatever else holds a tunnelled packet is dropped; a packet whose first fragment is dropped is
+    never put together.
+    """
+    lines = [f"table ip6 {plan.device} {{"]
+    for each in plan.groups:
+        pair = "typeof ip6 saddr . @nh,384,128;"
+        lines += [
+            f"set {senders_set(each.group)} {{ {pair} }}",
+            f"set {SENDER_NETWORKS.format(each.group)} {{ {pair} flags interval; }}",
+            f"chain tunnel{each.group} {{",
+        ]
+        for name in (senders_set(each.group), SENDER_NETWORKS.format(each.group)):
+            lines += [
+                f"ip6 nexthdr 41 ip6 saddr . @nh,384,128 @{name} accept",
+                f"ip6 nexthdr 60 @nh,320,16 0x2900 ip6 saddr . @nh,448,128 @{name} accept",
+                f"ip6 nexthdr 44 @nh,320,8 41 @nh,336,13 0 ip6 saddr . @nh,448,128 @{name} accept",
+            ]
+        lines += ["ip6 nexthdr 44 @nh,336,13 != 0 accept", "meta l4proto 41 counter drop", "}"]
+    lines.append("chain checking { type filter hook prerouting priority raw;")
+    lines += [
+        f"ip6 daddr {IPv6Address(each.source)} jump tunnel{each.group}" for each in plan.groups
+    ]
+    return "\n".join((*lines, "}", "}", ""))
 
 
 def marking_table(plan: Plan) -> str:

@@ -42,6 +42,8 @@ class WorkerGroup:
 
     group: int
     """Group ID."""
+    table: int
+    """Routing table."""
     source: bytes
     """Source of outer headers."""
 
@@ -58,7 +60,7 @@ class WorkerPlan:
     def dump(self) -> bytes:
         """As a line of JSON."""
         document = {
-            "groups": [(g.group, g.source.hex()) for g in self.groups],
+            "groups": [(g.group, g.table, g.source.hex()) for g in self.groups],
             "table": self.table,
         }
         return json.dumps(document).encode() + b"\n"
@@ -68,7 +70,8 @@ def load_plan(line: bytes) -> WorkerPlan:
     """`WorkerPlan.dump` undone."""
     document: dict[str, Any] = json.loads(line)
     groups = tuple(
-        WorkerGroup(group, bytes.fromhex(source)) for group, source in document["groups"]
+        WorkerGroup(group, table, bytes.fromhex(source))
+        for group, table, source in document["groups"]
     )
     return WorkerPlan(groups, document["table"])
 

@@ -1,0 +1,142 @@
+"""The kernel backend on a kernel that has tunnels: run inside a virtual machine, prints JSON.
+
+A correspondent's datagram reaches a mobile node behind an ordinary `ip6tnl`, and the answer comes
+back, only while the home agent serves; who is not bound is dropped.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tests.daemon.network import entered, home_network, ip, until
+from tests.daemon.site import CARE_OF, GROUP, HOME, VIRTUAL
+
+from harp.daemon.clock import SystemClock
+from harp.daemon.dataplane.kernel import KernelBackend, kernel_has_tunnels
+from harp.daemon.dataplane.leftovers import made_by
+from harp.daemon.dataplane.plan import GroupPlan, Plan
+from harp.engine.effects import PrepareRoute, PrepareRoutes, RemoveRoute, SetServing
+from harp.wire.bulk import BindingRecord, BulkCodec
+from harp.wire.codec import DEFAULT_CODEC
+
+PLAN = Plan((GroupPlan(GROUP, "home", VIRTUAL, VIRTUAL, 11407, 11407, 0x11B, 60),), "harp0")
+ON, OFF = SetServing(GROUP, True, VIRTUAL), SetServing(GROUP, False, VIRTUAL)
+MN, CN = "2001:db8:1::beef", "2001:db8:1::c1"
+
+
+def settle(plane: KernelBackend) -> float:
+    """Seconds until all is in the kernel."""
+    child = plane._child
+    assert child is not None
+    child.flush()
+    begin = time.monotonic()
+
+    def flushed() -> bool:
+        plane.renew(SystemClock().now_us())
+        return child.report.flushed == child.asked
+
+    until(flushed, "in the kernel", 120)
+    return time.monotonic() - begin
+
+
+def udp(name: str, address: str) -> socket.socket:
+    with entered(name):
+        sock = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+    sock.bind((address, 9))
+    sock.settimeout(3)
+    return sock
+
+
+def heard(sender: socket.socket, to: str, receiver: socket.socket, text: bytes) -> bool:
+    """Whether a datagram arrives."""
+    try:
+        sender.sendto(text, (to, 9))
+        return receiver.recv(2048) == text
+    except OSError:
+        return False
+
+
+def mobile(name: str) -> None:
+    """A mobile node as the kernel has it."""
+    tunnel = ("mode", "ip6ip6", "local", "2001:db8:2::9", "remote", "2001:db8:1::1")
+    ip("-n", name, "link", "add", "tun0", "type", "ip6tnl", *tunnel, "encaplimit", sys.argv[1])
+    ip("-n", name, "link", "set", "tun0", "up")
+    for address in (MN, "2001:db8:1::bad"):
+        ip("-n", name, "addr", "add", f"{address}/128", "dev", "tun0", "nodad")
+    ip("-n", name, "route", "add", "2001:db8:1::c1", "dev", "tun0")
+
+
+def many(count: int) -> PrepareRoutes:
+    records = (
+        BindingRecord(VIRTUAL[:8] + (index + 4096).to_bytes(8), CARE_OF, 0, 1, 10)
+        for index in range(count)
+    )
+    return PrepareRoutes(GROUP, BulkCodec(DEFAULT_CODEC).pack(records))
+
+
+def switch_ms(plane: KernelBackend) -> dict[str, float]:
+    """Medians of taking over and withdrawing."""
+    took: dict[str, list[float]] = {"on": [], "off": []}
+    for _ in range(5):
+        for name, serving in (("on", ON), ("off", OFF)):
+            begin = time.perf_counter()
+            plane.serve(serving)
+            took[name].append((time.perf_counter() - begin) * 1000)
+    return {name: statistics.median(each) for name, each in took.items()}
+
+
+def main() -> None:
+    figures: dict[str, object] = {"kernel": os.uname().release}
+    said: list[str] = []
+    with home_network() as (ha, cn, mn):
+        mobile(mn)
+        ip("-n", cn, "route", "add", MN, "via", "2001:db8:1::a1")
+        with entered(ha):
+            figures["tunnels"] = kernel_has_tunnels()
+            made = made_by(PLAN, Path(tempfile.mkdtemp()))
+            plane = KernelBackend(PLAN, ("home", "away"), made, SystemClock(), said.append, list)
+            plane.open()
+        there, away = udp(cn, CN), udp(mn, MN)
+        stranger = udp(mn, "2001:db8:1::bad")
+        plane.prepare(PrepareRoute(GROUP, HOME, 0, CARE_OF))
+        settle(plane)
+        figures["standby"] = heard(there, MN, away, b"standby")
+        plane.serve(ON)
+        figures["to_mobile"] = heard(there, MN, away, b"to the mobile node")
+        figures["from_mobile"] = heard(away, CN, there, b"from the mobile node")
+        figures["stranger"] = heard(stranger, CN, there, b"from a stranger")
+        figures["large"] = heard(there, MN, away, bytes(1412))
+        plane.serve(OFF)
+        figures["withdrawn"] = heard(there, MN, away, b"withdrawn")
+        plane.serve(ON)
+        plane.remove(RemoveRoute(GROUP, HOME, 0))
+        settle(plane)
+        figures["unbound"] = heard(away, CN, there, b"from one no longer bound")
+        plane.serve(OFF)
+        for count in map(int, sys.argv[2:]):
+            plane.prepare_many(many(count))
+            seconds = settle(plane)
+            report = plane.status()
+            assert report.routes == count and not report.counters["failed"], report
+            figures[f"switch_ms_{count}"] = switch_ms(plane)
+            figures[f"prepare_s_{count}"] = round(seconds, 3)
+        with entered(ha):
+            plane.close()
+        left = subprocess.check_output(("ip", "-n", ha, "-6", "rule"), text=True)
+        figures["rule_left"] = "11407" in left
+        for sock in (there, away, stranger):
+            sock.close()
+    figures["said"] = said
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()
