@@ -45,7 +45,7 @@ def asks(command: F) -> F:
     def asking(*arguments: Any, **options: Any) -> Any:
         try:
             return command(*arguments, **options)
-        except (KeyError, TypeError, AttributeError) as error:
+        except (LookupError, TypeError, AttributeError, ValueError) as error:
             raise Failure(
                 f"harpd's answer is not as expected ({type(error).__name__}: {error}):"
                 " harpctl and harpd must be of one version"
