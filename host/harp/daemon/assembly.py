@@ -9,6 +9,7 @@ from harp.daemon.absent import NoGuard, NoJournal
 from harp.daemon.config.model import DaemonConfig
 from harp.daemon.control.events import EventLog
 from harp.daemon.dataplane.choose import make
+from harp.daemon.dataplane.external import ExternalBackend
 from harp.daemon.endpoints import Endpoints
 from harp.daemon.fences import Fences
 from harp.daemon.guard.guard import Guard
@@ -19,7 +20,7 @@ from harp.daemon.metrics.tally import Tally
 from harp.daemon.neighbors.announcer import Announcer
 from harp.daemon.offload.plug import make_offload
 from harp.daemon.on_role import OnRole
-from harp.daemon.parts import DataPlane, Journal, Parts, Source
+from harp.daemon.parts import Journal, Parts, Source
 from harp.daemon.parts import Guard as GuardPart
 from harp.daemon.runtime import Runtime
 from harp.engine.effects import PrepareRoute
@@ -51,7 +52,7 @@ def assemble(
     journal: Journal = NoJournal(deliver)
     if config.journal:
         journal = JournalWriter(config.state_dir, deliver, tell)
-    plane: DataPlane = make(config, lambda: routes(engine))
+    plane = make(config, lambda: routes(engine), deliver)
     announcer = Announcer(config, lambda group, home: flags_of(engine, group, home), deliver)
     links.on_found.append(lambda link: announcer.link_found(link.name))
     links.on_found.append(lambda _: plane.link_changed())
@@ -69,7 +70,10 @@ def assemble(
         offload=offload,
         observers=(LogObserver(config.engine), events, tally, on_role),
     )
-    return Assembly(made, (announcer,), on_role, events, tally)
+    others: list[Source] = [announcer]
+    if isinstance(plane, ExternalBackend):
+        others.append(plane)
+    return Assembly(made, others, on_role, events, tally)
 
 
 def routes(engine: Engine) -> Iterator[PrepareRoute]:
