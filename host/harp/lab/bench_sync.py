@@ -35,6 +35,8 @@ CARE_OF = bytes.fromhex("20010db8ffff") + bytes(9) + b"\x01"
 LIFETIMES_UNITS = range(300, 900)
 MTU_OCTETS = 9000
 """No path in memory bounds a message: the 2,048 octets of a Mobility Header do."""
+ETHERNET_OCTETS = 1500
+"""Path MTU of an Ethernet: 29 plain bindings a message instead of 41."""
 MEMBERS = (
     MemberConfig("a", (bytes.fromhex("20010db8") + bytes(11) + b"\x0a",)),
     MemberConfig("b", (bytes.fromhex("20010db8") + bytes(11) + b"\x0b",)),
@@ -58,7 +60,8 @@ def home(number: int) -> bytes:
 class Pair:
     """An active and a standby joined by octets. Time stands still but for what is added."""
 
-    def __init__(self, bindings: int) -> None:
+    def __init__(self, bindings: int, mtu_octets: int = MTU_OCTETS) -> None:
+        config = replace(CONFIG, sync=replace(CONFIG.sync, mtu_octets=mtu_octets))
         self.now = US_PER_S
         self.bulk = BulkCodec(DEFAULT_CODEC)
         self.stores = [BindingStore(), BindingStore()]
@@ -68,7 +71,7 @@ class Pair:
         )
         self.stores[0].apply_records(records, SyncPosition(1, 0), self.now)
         self.ends = [
-            Sync(replace(CONFIG, self_index=index), store, Random(index))
+            Sync(replace(config, self_index=index), store, Random(index))
             for index, store in enumerate(self.stores)
         ]
         self.messages = 0
@@ -122,7 +125,12 @@ class Pair:
 
 def bench_sync(bindings: int = 1_000_000, updates: int = 100_000) -> dict[str, float]:
     """Figures of a full sync of `bindings` and of `updates` Binding Updates through the log."""
-    return {**full_sync(bindings), **log_path(updates)}
+    ethernet = full_sync(bindings, ETHERNET_OCTETS)
+    return {
+        **full_sync(bindings),
+        **{f"mtu_1500_{name}": value for name, value in ethernet.items()},
+        **log_path(updates),
+    }
 
 
 def log_path(updates: int, burst: int = 64, homes: int = 50_000) -> dict[str, float]:
@@ -152,9 +160,9 @@ def log_path(updates: int, burst: int = 64, homes: int = 50_000) -> dict[str, fl
     }
 
 
-def full_sync(bindings: int = 1_000_000) -> dict[str, float]:
+def full_sync(bindings: int = 1_000_000, mtu_octets: int = MTU_OCTETS) -> dict[str, float]:
     """A standby that knows nothing takes everything from the active."""
-    pair = Pair(bindings)
+    pair = Pair(bindings, mtu_octets)
     began, cpu = time.perf_counter(), time.process_time()
     pair.start()
     seconds, cpu = time.perf_counter() - began, time.process_time() - cpu

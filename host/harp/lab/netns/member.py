@@ -216,6 +216,11 @@ class Member:
                 found[int(word)] = (name, start_time(int(word)))
         return found
 
+    def processor_s(self) -> float:
+        """Processor time that harpd has used, without its children."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text("utf-8").rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def said(self) -> list[str]:
         """Lines of its log."""
         if not self.log.exists():

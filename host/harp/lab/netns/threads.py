@@ -10,11 +10,13 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 PRIORITY = 10
 """Of SCHED_FIFO; harpd has 50 unless told otherwise."""
+AUTOGROUP = Path("/proc/self/autogroup")
 NICE = -15
 """Of processes in a hurry."""
 SWITCH_INTERVAL_S = 0.0002
@@ -33,11 +35,14 @@ def sharpen() -> None:
 
 
 def hurry() -> None:
-    """This process goes before other ordinary ones where that is allowed: for what works hard
+    """Puts this process before other ordinary ones where that is allowed: for what works hard
     beside what is measured. Not real-time: the kernel stops a core's real-time tasks, harpd too,
-    when they have used 95 % of a second (sched(7))."""
-    with contextlib.suppress(PermissionError):
+    when they have used 95 % of a second (sched(7)). In a session of its own, because niceness
+    counts between sessions only through their autogroups."""
+    with contextlib.suppress(PermissionError, FileNotFoundError):
+        os.setsid()
         os.setpriority(os.PRIO_PROCESS, 0, NICE)
+        AUTOGROUP.write_text(str(NICE), "utf-8")
 
 
 def blunt() -> None:

@@ -72,12 +72,17 @@ def update_rate(run: Run) -> None:
         load = lab.load(run.options.nodes)
         lab.fill(load, FILL_RATE, FILL_S)
         before, begin_ns = load.report(), time.time_ns()
+        used = {name: member.processor_s() for name, member in lab.members.items()}
         with lab.control(active) as control:
             unprotected = control.status()["unprotected"]
             load.start(UPDATE_RATE)
             pause(run.options.seconds)
             load.stop()
             took_s = (time.time_ns() - begin_ns) / NS_PER_S
+            cores = {
+                name: round((member.processor_s() - used[name]) / took_s, 2)
+                for name, member in lab.members.items()
+            }
             pause(1.0)
             unprotected = control.status()["unprotected"] - unprotected
         after = load.report()
@@ -88,6 +93,8 @@ def update_rate(run: Run) -> None:
             acknowledged_per_s=round(accepted / took_s),
             unanswered=sent - accepted,
             unprotected=unprotected,
+            active=active,
+            cores_used=cores,
             wait_median_ms=round((after["wait_median_us"] or 0) / 1000, 2),
             wait_p99_ms=round((after["wait_p99_us"] or 0) / 1000, 2),
         )
