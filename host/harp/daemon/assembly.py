@@ -20,8 +20,8 @@ from harp.daemon.metrics.tally import Tally
 from harp.daemon.neighbors.announcer import Announcer
 from harp.daemon.offload.plug import make_offload
 from harp.daemon.on_role import OnRole
-from harp.daemon.parts import Journal, Parts, Source
 from harp.daemon.parts import Guard as GuardPart
+from harp.daemon.parts import Journal, Parts, Source
 from harp.daemon.runtime import Runtime
 from harp.engine.effects import PrepareRoute
 from harp.engine.engine import Engine

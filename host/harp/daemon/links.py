@@ -5,6 +5,7 @@ Ref: rtnetlink(7), netdevice(7), RFC 4862 §5.4 (a tentative address is not to b
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import sys
 from collections.abc import Callable, Mapping
@@ -219,7 +220,8 @@ class Links:
             link.hardware = found.get(_IFLA_ADDRESS, b"")
             if new:
                 for call in self.on_found:
-                    call(link)
+                    with contextlib.suppress(OSError):  # gone again: its removal comes next
+                        call(link)
 
     def _forget(self, link: Link) -> None:
         """Removed, or renamed."""

@@ -33,6 +33,13 @@ LEVELS = {
 """As the configuration calls them."""
 
 
+class _Line(logging.Formatter):
+    """A line as a terminal or a file takes it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return " ".join(super().format(record).split())
+
+
 class _JournalLine(logging.Formatter):
     """A line as systemd's journal takes it from stderr: it has time and name itself."""
 
@@ -65,6 +72,7 @@ class LogWriter:
         else:
             self._write()
         LOGGER.removeHandler(self._handler)
+        LOGGER.propagate = True
 
     def _write(self) -> None:
         as_the_loop()
@@ -75,7 +83,7 @@ class LogWriter:
 def _formatter() -> logging.Formatter:
     if "JOURNAL_STREAM" in os.environ:
         return _JournalLine()
-    return logging.Formatter("%(asctime)s.%(msecs)03d %(levelname)s %(message)s", "%H:%M:%S")
+    return _Line("%(asctime)s.%(msecs)03d %(levelname)s %(message)s", "%H:%M:%S")
 
 
 def tell(level: Level, text: str) -> None:

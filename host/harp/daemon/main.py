@@ -11,9 +11,10 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 from harp.cli.common import Failure
-from harp.daemon import privileges
+from harp.daemon import crash, privileges
 from harp.daemon.assembly import Assembly, assemble, routes
 from harp.daemon.clock import SystemClock
 from harp.daemon.config.model import DaemonConfig
@@ -52,6 +53,10 @@ def run(config: DaemonConfig, path: Path) -> None:
                 LOGGER.warning("%s", line)
             log.start()
             asyncio.run(Daemon(config, path).run())
+        except (Failure, KeyboardInterrupt):
+            raise
+        except Exception as error:
+            raise crash.note(error, config.state_dir) from None
         finally:
             log.close()
 
@@ -65,9 +70,11 @@ class Daemon:
         self._clock = SystemClock()
         self._notifier = Notifier()
         self._stop = asyncio.Event()
+        self._fault: BaseException | None = None
 
     async def run(self) -> None:
         """Opens everything, waits, closes everything."""
+        asyncio.get_running_loop().set_exception_handler(self._failed)
         self._on_signals()
         _demand_policies(self._config)
         async with AsyncExitStack() as stack:
@@ -75,6 +82,17 @@ class Daemon:
             await self._stop.wait()
             self._notifier.stopping()
             LOGGER.info("stopping")
+        if self._fault is not None:
+            raise self._fault
+
+    def _failed(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """A callback, such as a socket's or the timer's, raised what nobody expected: the end. A
+        task that fails is one asker's business."""
+        fault = context.get("exception")
+        if "handle" in context and isinstance(fault, Exception):
+            self._fault = self._fault or fault
+            self._stop.set()
+        LOGGER.error("%s: %r", context["message"], fault)
 
     async def _start(self, stack: AsyncExitStack) -> None:
         config = self._config

@@ -36,11 +36,15 @@ def apply(scheduling: Scheduling) -> list[str]:
     # A core dump would hold the keys, and keep a dead process's sockets and addresses alive.
     _libc.prctl(_SET_DUMPABLE, 0, 0, 0, 0)
     sys.setswitchinterval(_SWITCH_S)
-    if scheduling.policy is Policy.FIFO:
-        try:
-            policy = os.SCHED_FIFO | os.SCHED_RESET_ON_FORK
-            os.sched_setscheduler(0, policy, os.sched_param(scheduling.priority))
-        except PermissionError:
+    fifo = scheduling.policy is Policy.FIFO
+    try:
+        os.sched_setscheduler(
+            0,
+            (os.SCHED_FIFO if fifo else os.SCHED_OTHER) | os.SCHED_RESET_ON_FORK,
+            os.sched_param(scheduling.priority if fifo else 0),
+        )
+    except PermissionError:
+        if fifo:
             refused.append(
                 "real-time scheduling is not permitted (CAP_SYS_NICE, or LimitRTPRIO= in the unit):"
                 " takeovers are late when the machine is busy"
