@@ -17,7 +17,9 @@ from harp.engine.journal import (
     RestartKept,
     StateKept,
     TimestampKept,
+    forgets,
     split,
+    subject,
 )
 from harp.wire.codec import DEFAULT_CODEC
 from harp.wire.messages import (
@@ -147,3 +149,19 @@ def test_times_are_unix_times_on_disk() -> None:
     record = CODEC.encode(EntryKept(entry))
     back = JournalCodec(DEFAULT_CODEC, OFFSET + 3_000_000).decode(record)
     assert isinstance(back, EntryKept) and back.entry.expires_us == 2_000_000
+
+
+@given(entries, entries, addresses)
+def test_of_two_records_with_one_subject_the_later_overrules(
+    one: Entry, other: Entry, sender: bytes
+) -> None:
+    kept, again = (CODEC.encode(EntryKept(entry)) for entry in (one, other))
+    gone = CODEC.encode(EntryForgotten(one.home_address, one.bid))
+    assert subject(kept) == subject(gone)
+    assert (subject(kept) == subject(again)) is (one.key == other.key)
+    assert forgets(gone) and not forgets(kept)
+    stamps = [CODEC.encode(TimestampKept(sender, number)) for number in (1, 2)]
+    counters = [CODEC.encode(RestartKept(number)) for number in (1, 2)]
+    assert subject(stamps[0]) == subject(stamps[1]) != subject(counters[0]) == subject(counters[1])
+    unknown = counters[0][:2] + b"\xff" + counters[0][3:]
+    assert subject(unknown) == unknown
