@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address
 from struct import Struct
+from typing import Any
+
+from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
+from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 
 from harp.cli.common import Failure
-from harp.daemon.netlink.message import DUMP, attributes, request, split
+from harp.daemon.netlink.message import DUMP, request, split
 from harp.daemon.parts import Deliver
 from harp.engine.effects import Level
 from harp.engine.events import LinkChanged
@@ -24,12 +27,10 @@ _GROUPS = 0x1 | 0x100
 _NEW_LINK, _GET_LINK, _DEL_LINK = 16, 18, 17
 _NEW_ADDRESS, _DEL_ADDRESS, _GET_ADDRESS = 20, 21, 22
 _ERROR, _DONE = 2, 3
-_LINK = Struct("=BxHiII")
-"""`struct ifinfomsg`: family, hardware type, index, flags, change mask."""
-_ADDRESS = Struct("=BBBBI")
-"""`struct ifaddrmsg`: family, prefix length, flags, scope, index."""
-_IFLA_ADDRESS, _IFLA_IFNAME = 1, 3
-_IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS = 1, 2, 8
+_REQUEST = Struct("=B15x")
+"""`struct ifinfomsg` of a dump request: the family alone, as `struct ifaddrmsg` begins too."""
+_HEADER_OCTETS = 16
+"""`struct nlmsghdr`."""
 _RECEIVE_OCTETS = 1 << 18
 _UP, _LOWER_UP = 0x1, 0x10000
 _TENTATIVE, _DUPLICATE, _OPTIMISTIC = 0x40, 0x08, 0x04
@@ -52,8 +53,6 @@ class Link:
     """Administratively up, and with carrier."""
     addresses: dict[bytes, int] = field(default_factory=dict)
     """Flags of those wanted addresses that it has."""
-    hardware: bytes = b""
-    """MAC address; empty: none."""
 
     @property
     def usable(self) -> bool:
@@ -163,8 +162,7 @@ class Links:
             self._read_all()
             self._socket.setblocking(False)
         else:
-            for answer in split(data):
-                self._take(answer.kind, answer.body)
+            self._take_all(data)
         for link in self.links.values():
             self._say(link)
         return 0
@@ -190,34 +188,37 @@ class Links:
 
     def _read_all(self) -> None:
         for kind, family in ((_GET_LINK, socket.AF_UNSPEC), (_GET_ADDRESS, socket.AF_INET6)):
-            self._socket.send(request(kind, DUMP, _LINK.pack(family, 0, 0, 0, 0)))
+            self._socket.send(request(kind, DUMP, _REQUEST.pack(family)))
             done = False
             while not done:
-                for answer in split(self._socket.recv(_RECEIVE_OCTETS)):
-                    done |= answer.kind in (_DONE, _ERROR)
-                    self._take(answer.kind, answer.body)
+                done = self._take_all(self._socket.recv(_RECEIVE_OCTETS))
 
-    def _take(self, kind: int, body: bytes) -> None:
-        if kind in (_NEW_LINK, _DEL_LINK):
-            self._take_link(kind == _NEW_LINK, body)
-        elif kind in (_NEW_ADDRESS, _DEL_ADDRESS):
-            self._take_address(kind == _NEW_ADDRESS, body)
+    def _take_all(self, data: bytes) -> bool:
+        """The messages of one read; whether a dump ends with them. pyroute2 knows their fields; its
+        sockets, which bring an event loop along, are not used."""
+        done, at = False, 0
+        for answer in split(data):
+            message = data[at : at + len(answer.body) + _HEADER_OCTETS]
+            at += len(message) + -len(message) % 4
+            done |= answer.kind in (_DONE, _ERROR)
+            if answer.kind in (_NEW_LINK, _DEL_LINK):
+                self._take_link(answer.kind == _NEW_LINK, _decoded(ifinfmsg, message))
+            elif answer.kind in (_NEW_ADDRESS, _DEL_ADDRESS):
+                self._take_address(answer.kind == _NEW_ADDRESS, _decoded(ifaddrmsg, message))
+        return done
 
-    def _take_link(self, there: bool, body: bytes) -> None:
-        family, _, index, flags, _ = _LINK.unpack_from(body)
-        if family != socket.AF_UNSPEC:  # a bridge tells of its ports in the same words
+    def _take_link(self, there: bool, found: Any) -> None:
+        if found["family"] != socket.AF_UNSPEC:  # a bridge tells of its ports in the same words
             return
-        found = attributes(body, _LINK.size)
-        link = self.links.get(found[_IFLA_IFNAME][:-1].decode())
-        known = self.names.get(index)
+        link = self.links.get(found.get_attr("IFLA_IFNAME"))
+        known = self.names.get(found["index"])
         if known and (not there or link is None or link.name != known):
             self._forget(self.links[known])
         if there and link is not None:
-            new = link.index != index
-            link.index = index
-            self.names[index] = link.name
-            link.carrier = flags & (_UP | _LOWER_UP) == _UP | _LOWER_UP
-            link.hardware = found.get(_IFLA_ADDRESS, b"")
+            new = link.index != found["index"]
+            link.index = found["index"]
+            self.names[link.index] = link.name
+            link.carrier = found["flags"] & (_UP | _LOWER_UP) == _UP | _LOWER_UP
             if new:
                 for call in self.on_found:
                     with contextlib.suppress(OSError):  # gone again: its removal comes next
@@ -229,15 +230,20 @@ class Links:
         link.index, link.carrier = 0, False
         link.addresses.clear()
 
-    def _take_address(self, there: bool, body: bytes) -> None:
-        family, _, short_flags, _, index = _ADDRESS.unpack_from(body)
-        name = self.names.get(index)
-        if name is None or family != socket.AF_INET6:
+    def _take_address(self, there: bool, found: Any) -> None:
+        name = self.names.get(found["index"])
+        if name is None or found["family"] != socket.AF_INET6:
             return
-        found = attributes(body, _ADDRESS.size)
-        address, link = found.get(_IFA_LOCAL, found[_IFA_ADDRESS]), self.links[name]
+        text = found.get_attr("IFA_LOCAL") or found.get_attr("IFA_ADDRESS")
+        address, link = IPv6Address(text).packed, self.links[name]
         if address in link.wanted:
             link.addresses.pop(address, None)
             if there:
-                flags = int.from_bytes(found.get(_IFA_FLAGS, b""), sys.byteorder)
-                link.addresses[address] = flags or short_flags
+                flags = found.get_attr("IFA_FLAGS")
+                link.addresses[address] = found["flags"] if flags is None else flags
+
+
+def _decoded(kind: type[Any], message: bytes) -> Any:
+    found = kind(message)
+    found.decode()
+    return found

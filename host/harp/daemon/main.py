@@ -137,7 +137,10 @@ class Daemon:
         taker = Taker(runtime, assembly.parts, assembly.tally, rules.status if rules else None)
         stack.callback(taker.close)
         metrics = MetricsServer(taker)
-        await metrics.listen(self._config.metrics_listen)
+        try:
+            await metrics.listen(self._config.metrics_listen)
+        except Failure as error:  # nobody is to be without a home agent for that
+            LOGGER.error("%s", error.format_message())
         stack.push_async_callback(metrics.close)
         take = Taken(runtime, rules, assembly, metrics, mip6=endpoints.mip6)
         reload = Reload(self._path, self._config, take, self._notifier)
