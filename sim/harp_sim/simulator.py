@@ -39,6 +39,8 @@ ZEROS = re.compile(
     r"(?<=^  initial begin\n)(?:    \w+\[\d+\] = \d+'h0+;\n)+(?=  end\n)", re.MULTILINE
 )
 """Of a RAM that begins as zero, as every RAM does in Verilator: half of the Verilog."""
+OUTPUTS = re.compile(r"^(  reg (?:\[\d+:0\] )?_\d+_);$", re.MULTILINE)
+"""Outputs of RAMs, for which yosys writes no value; an ECP5 begins with zero, Icarus with X."""
 MAKEFLAGS = (
     "-j2 -- CFG_CXXFLAGS_PCH_I=-include CFG_CXXFLAGS_STD=-std=gnu++20 "
     "CFG_CXXFLAGS_COROUTINES=-fcoroutines CXX=g++ LINK=g++ OPT_FAST=-O2 OPT_GLOBAL=-O1 "
@@ -167,7 +169,8 @@ def _make(runner: Verilator | Icarus, build: Build, place: Path) -> None:
         text, control = verilog(build.params, build.mutants)
         if build.netlist:
             text = synthesised(text, CORE, place)
-        source.write_text(ZEROS.sub("", text) if fast else text, encoding="utf-8")
+        text = ZEROS.sub("", text) if fast else OUTPUTS.sub(r"\1 = 0;", text)
+        source.write_text(text, encoding="utf-8")
         public.write_text(control, encoding="utf-8")
     elif fast:
         return

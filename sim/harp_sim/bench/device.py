@@ -39,6 +39,14 @@ OUTPUT = {Port.NETWORK: "to_net", Port.HOST: "to_host"}
 LINK_UP = packed(PORT_STATE, link=1, full_duplex=1, speed=2)
 LINK_DOWN = packed(PORT_STATE, full_duplex=1, speed=2)
 
+ZEROS = (
+    *("jump", "jump_us", "net_push", "net_chunk", "host_push", "host_chunk"),
+    *("to_host_pop", "to_host_pause", "to_host_stall"),
+    *("to_net_pop", "to_net_pause", "to_net_stall"),
+    *("request", "request_data", "event_pop", "verdict_pop"),
+)
+"""Inputs that begin as 0: Icarus would begin with X."""
+
 
 @dataclass(frozen=True, slots=True)
 class Frame:
@@ -112,9 +120,7 @@ class Device:
     async def start(self, rate: int = 16, now_us: int = 0) -> None:
         """Reset; links up, outputs ready, time runs from 0."""
         dut = self.dut
-        zero = ("jump", "jump_us", "net_push", "host_push", "to_host_pop", "to_net_pop", "request")
-        paces = ("to_host_pause", "to_host_stall", "to_net_pause", "to_net_stall")
-        for name in (*zero, "event_pop", "verdict_pop", *paces):
+        for name in ZEROS:
             self._set(name, 0)
         self._set("net_state", LINK_UP)
         self._set("host_state", LINK_UP)

