@@ -132,6 +132,22 @@ def test_a_peer_that_is_only_known_passes_and_is_not_watched() -> None:
     assert world.seen(PeerChanged) == []
 
 
+def test_a_peer_that_is_to_be_watched_while_it_is_made_known() -> None:
+    """What is confirmed is what was asked for last, and it is what the board does."""
+    world = attached(BoardWorld())
+    world.driver.put_peer(PeerSpec(peer(2)))
+    world.run_us(100)
+    world.driver.put_peer(watched(2))
+    world.settle()
+    assert world.seen(PeerInstalled) == [PeerInstalled(peer(2))]
+    assert held(world, "peer", 0, "authenticate") == 0
+    world.driver.put_peer(PeerSpec(peer(2)))
+    world.settle()
+    assert held(world, "peer", 0, "authenticate") == 1
+    world.run_us(S)
+    assert world.seen(PeerChanged) == [], "nobody watches it any more"
+
+
 @pytest.mark.parametrize("rate", [0.0, 0.002])
 def test_a_burst_of_registrations_all_arrive(rate: float) -> None:
     """128 add-or-updates of 32 peers, the last of each peer counts."""

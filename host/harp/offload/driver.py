@@ -61,6 +61,8 @@ if TYPE_CHECKING:
 
 KICKS_A_LEASE = 4
 """How often the lease is renewed while it lasts."""
+SOUNDINGS = 8
+"""Round trips measured before the lease is judged."""
 _PEER_EVENTS = frozenset((EventKind.PEER_DOWN, EventKind.PEER_LEFT, EventKind.PEER_UP))
 _STATES = {
     PeerState.UP: PeerState.UP,
@@ -123,6 +125,7 @@ class Driver:
         self._slots: dict[SlotKey, SlotSpec] = {}
         self._peer_rows: dict[PeerKey, int] = {}
         self._watching: set[PeerKey] = set()
+        self._used_rows: set[int] = set()
         self._slot_rows: dict[SlotKey, int] = {}
         self._templates: dict[int, Words] = {}
         self._sequences: dict[int, int] = {}
@@ -369,6 +372,9 @@ class Driver:
             self._settings = replace(self._settings, watchdog=WatchdogAction.EVENT)
         state = fields_of("guard_state", (yield read("guard_state", count=1)))
         yield from programs.prepare(identity, self._settings)
+        self._session.measure_anew()
+        for _ in range(SOUNDINGS):
+            yield read("now")  # as short as a kick
         round_trip_us = self._session.round_trip_us or 0
         least_ms = -(-LEASE_ROUND_TRIPS * round_trip_us // US_PER_MS)
         if self._settings.lease_ms < least_ms:
@@ -453,7 +459,7 @@ class Driver:
                 self._run(programs.remove_peer(row))
             return
         if row is not None and spec.watched and key in self._watching:
-            self._run(programs.update_peer(row, spec), partial(self._peer_done, key), failed)
+            self._run(programs.update_peer(row, spec), partial(self._peer_done, spec), failed)
             return
         row = self._free_row(row)
         if row is None:
@@ -462,7 +468,9 @@ class Driver:
         self._peer_rows[key] = row
         self._watching.discard(key)
         self._said.pop(key, None)
-        self._run(programs.install_peer(row, spec), partial(self._peer_done, key), failed)
+        install = programs.install_peer(row, spec, fresh=row not in self._used_rows)
+        self._used_rows.add(row)
+        self._run(install, partial(self._peer_done, spec), failed)
 
     def _free_row(self, row: int | None) -> int | None:
         if row is not None:
@@ -471,12 +479,14 @@ class Driver:
         taken = set(self._peer_rows.values())
         return next((n for n in range(self._identity.peers) if n not in taken), None)
 
-    def _peer_done(self, key: PeerKey) -> None:
-        spec = self._peers.get(key)
-        if spec is not None and spec.watched:
-            self._watching.add(key)
-            self._said[key] = PeerState.UP  # armed
-            self._out.append(PeerInstalled(key))
+    def _peer_done(self, spec: PeerSpec) -> None:
+        """What was wanted when the program began is there; it may be something else by now."""
+        if not spec.watched or spec.key not in self._peer_rows:
+            return
+        self._watching.add(spec.key)
+        self._said[spec.key] = PeerState.UP  # armed
+        if self._peers.get(spec.key) == spec:
+            self._out.append(PeerInstalled(spec.key))
 
     def _reject_peer(self, key: PeerKey, reason: str) -> None:
         self._drop_peer(key)

@@ -130,6 +130,8 @@ def silence(identity: Identity) -> Program:
 def prepare(identity: Identity, settings: Settings) -> Program:
     """A device that holds nothing but the settings; the filter is still off."""
     yield from silence(identity)
+    forget = words_of("peer_command", forget=1)
+    yield from write_all("peer_command", forget * identity.peers)
     yield write("sticky", 0, ((1 << WORD_BITS) - 1,))
     yield write("guard", 0, guard_words(settings, armed=False))
     yield write("control", 0, control_words(settings, filter_enable=False))
@@ -176,11 +178,10 @@ def _actions(identity: Identity, settings: Settings) -> list[int]:
     return words
 
 
-def install_peer(index: int, spec: PeerSpec) -> Program:
-    """A peer in a row that was another's or nobody's."""
-    enable = word_of("peer", "group")
-    yield write("peer", index, (0,), enable)
-    yield write("peer_command", index, words_of("peer_command", index, forget=1))
+def install_peer(index: int, spec: PeerSpec, fresh: bool = False) -> Program:
+    """A peer in a row that was another's or nobody's. `fresh`: nobody's since `prepare`."""
+    if not fresh:
+        yield from remove_peer(index)
     if spec.watched:
         yield write("peer_timing", index, _timing(index, spec))
         yield write("peer_sequence", index, _sequence(index, spec))

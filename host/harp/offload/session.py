@@ -173,6 +173,10 @@ class Session:
         """Nothing under way and nothing waits."""
         return self._pending is None and not self._queue
 
+    def measure_anew(self) -> None:
+        """Forgets the round trips so far: of long requests, when short ones are to follow."""
+        self.round_trip_us = None
+
     def ask(self, ask: Ask) -> int:
         """Queues a request; `pump` sends it. The token comes back with its answer."""
         return self._queued(ask, None)

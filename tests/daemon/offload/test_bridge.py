@@ -199,7 +199,17 @@ def test_a_hostile_line_changes_no_role() -> None:
     assert not world.two_active
 
 
-def test_without_slots_and_watchdog_event() -> None:
+def test_an_interface_without_an_address_leaves_the_hellos_to_the_host() -> None:
+    world = GroupWorld()
+    world.bridge._mac_of = lambda link: None
+    assert world.run(lambda: world.members[0].serving, 20 * S)
+    world.run_us(3 * S)
+    assert any("no Ethernet address" in problem for problem in world.problems)
+    assert world.board.registers.sent == [0] * 8
+    assert not any(m.downs() for m in world.members)
+
+
+def test_without_a_filter() -> None:
     world = GroupWorld(offload=options(filter=False))
     assert world.run(lambda: world.members[0].serving, 20 * S)
     world.run_us(2 * S)

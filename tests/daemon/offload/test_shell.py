@@ -16,7 +16,7 @@ from harp.daemon.config.model import DaemonConfig, OffloadSettings
 from harp.daemon.offload.bridge import Bridge
 from harp.daemon.offload.layout import lanes, settings
 from harp.daemon.offload.shell import SerialOffload, mac_of
-from harp.engine.effects import WatchPeer
+from harp.engine.effects import HelloTemplate, WatchPeer
 from harp.engine.events import (
     DetectorAttached,
     DetectorLost,
@@ -26,11 +26,23 @@ from harp.engine.events import (
     PeerReported,
 )
 from harp.offload.driver import Driver
+from harp.tables.codepoints import DEFAULT_CODE_POINTS
 from harp.tables.constants import US_PER_MS
+from harp.tables.harp_types import HarpType
+from harp.wire.codec import Codec
+from harp.wire.messages import Harp
 from harp_sim.device.board import Board
 from harp_sim.device.run import RealTime
 
 from .group_world import GROUP, LINK, address, config
+
+MULTICAST = DEFAULT_CODE_POINTS.multicast_group.packed
+
+
+def hello(n: int, sequence: int) -> bytes:
+    """A HELLO as an engine gives it."""
+    message = Harp(HarpType.HELLO, GROUP, sequence, flags=0x20, lifetime_s=3, interval_ms=50)
+    return Codec(DEFAULT_CODE_POINTS).build(address(n), MULTICAST, message)
 
 
 class Rig:
@@ -52,10 +64,17 @@ class Rig:
             whole.offload.baud,
             driver,
             bridge,
-            self.events.append,
+            self.deliver,
             SystemClock(),
             self.said.append,
         )
+
+    def deliver(self, event: Event) -> None:
+        """As an engine does: it is asked for its HELLO, and gives it."""
+        self.events.append(event)
+        if isinstance(event, HelloSlotChanged) and event.running:
+            payload = hello(1, 9)
+            self.offload.template(HelloTemplate(GROUP, LINK, address(1), MULTICAST, payload))
 
     async def until(self, true: Callable[[], bool], limit_s: float = 10.0) -> None:
         loop, done = asyncio.get_running_loop(), asyncio.Event()

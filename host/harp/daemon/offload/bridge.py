@@ -3,11 +3,12 @@
 Sans-IO: effects of the engine and notices of the device go in; events for the engine come out, and
 commands for the device.
 
-**Detection.** When a board is attached the engine is told so, link by link (`DetectorAttached`); it
-answers with `WatchPeer` for each peer, and its own deadlines rest. Until the board confirms a
-peer, the bridge keeps a deadline of its own, as long as the peer's: a board that does not take it
-over in that time, or refuses it, has lost the link (`DetectorLost`), and the engine watches it
-again with restarted deadlines. So a peer is watched somewhere at every time.
+**Detection.** When a board is attached and sends our HELLOs, the engine is told that it watches,
+link by link (`DetectorAttached`); it answers with `WatchPeer` for each peer, and its own deadlines
+rest. Until the board confirms a peer, the bridge keeps a deadline of its own, as long as the
+peer's: a board that does not take it over in that time, or refuses it, has lost the link
+(`DetectorLost`), and the engine watches it again with restarted deadlines. So a peer is watched
+somewhere at every time.
 
 **HELLOs.** `HelloSlotChanged(running, 0)` stops the engine's; its answer is the template with the
 last Sequence # used, from which the slot counts on. When the slot is gone the engine counts on at
@@ -68,7 +69,9 @@ from harp.tables.offload import MAX_JITTER_PERCENT, MIN_PERIOD_US, TEMPLATE_OCTE
 
 OFFLOAD = DetectionSource.OFFLOAD
 LEAST_PATIENCE_US = 200 * US_PER_MS
-"""For a board to take a peer over, however short its deadline: a burst needs time."""
+"""For a board to take a peer over, however short its deadline."""
+PATIENCE_EACH_US = 20 * US_PER_MS
+"""More for each peer that waits before it."""
 MAX_MULTIPLIER = 255
 _REPORTS = {
     PeerState.UP: PeerReport.UP,
@@ -88,6 +91,8 @@ class _Place:
     """The engine's multicast HELLOs rest."""
     started: bool = False
     """The slot has had its frame."""
+    software: bool = False
+    """This board could not watch here."""
     template: HelloTemplate | None = None
 
 
@@ -151,7 +156,8 @@ class Bridge:
             multiplier=min(MAX_MULTIPLIER, max(1, peer.deadline_us // interval_us)),
             sequence=peer.sequence,
         )
-        self._handing.setdefault(key, now + max(peer.deadline_us, LEAST_PATIENCE_US))
+        patience_us = max(peer.deadline_us, LEAST_PATIENCE_US)
+        self._handing.setdefault(key, now + patience_us + PATIENCE_EACH_US * len(self._handing))
         self._device.put_peer(spec)
 
     def template(self, template: HelloTemplate) -> None:
@@ -195,7 +201,8 @@ class Bridge:
                 if link is not None:
                     return [SequenceSeen(key.group, key.address, link, multicast, sequence)]
             case SlotStarted(key):
-                self._may_unfence()
+                place = self._places[key.group, key.link]
+                return [] if key.resign or place.software else self._attach(place)
             case SlotRejected(key, reason):
                 return self._no_slot(key, reason)
             case WatchdogFired():
@@ -220,6 +227,7 @@ class Bridge:
         self._handing.clear()
         events: list[Event] = []
         for place in self._places.values():
+            place.software = False
             for key in place.lane.peers:
                 self._know(key)
         if notice.fired:
@@ -227,15 +235,24 @@ class Bridge:
         elif self._fenced:
             events += self._unfenced()
         for (group, link), place in self._places.items():
-            if place.lane.mode is not None:
-                place.attached = True
-                events.append(DetectorAttached(group, link, OFFLOAD))
-            if place.lane.slots:
+            if place.lane.slots and self._mac_of(link) is None:
+                self.problems.append(f"link {link} has no Ethernet address: no slot for its HELLO")
+                events += self._attach(place)
+            elif place.lane.slots:
                 place.slot = True
                 events.append(HelloSlotChanged(group, link, running=True, sequence=0))
+            else:
+                events += self._attach(place)
         self._device.arm(bool(self._active))
         self._may_unfence()
         return events
+
+    def _attach(self, place: _Place) -> list[Event]:
+        """The board watches there from now on; behind the slot, so that we are heard meanwhile."""
+        if place.attached or place.lane.mode is None or not self._present:
+            return []
+        place.attached = True
+        return [DetectorAttached(place.lane.group.group, place.lane.link.name, OFFLOAD)]
 
     def _end(self, sequences: Mapping[SlotKey, int] | None = None) -> list[Event]:
         """The device is gone: everything is the engine's again."""
@@ -281,7 +298,7 @@ class Bridge:
 
     def _software(self, link: str, group: int, reason: str) -> list[Event]:
         place = self._places[group, link]
-        place.attached = False
+        place.attached, place.software = False, True
         for key in [k for k, name in self._links.items() if (k.group, name) == (group, link)]:
             self._know(key)
         self.problems.append(f"group {group}, link {link}: the board watches no peer: {reason}")
@@ -331,7 +348,7 @@ class Bridge:
         if key.resign or not place.slot:
             return []
         self._device.delete_slot(key._replace(resign=True))
-        return [self._hand_back(place, 0)]
+        return [self._hand_back(place, 0), *self._attach(place)]
 
     def _hand_back(self, place: _Place, last: int) -> HelloSlotChanged:
         """The engine sends again, above whatever the slot may have sent since the last kick. 0: it
