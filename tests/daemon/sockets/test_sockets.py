@@ -22,11 +22,12 @@ from scapy.packet import Packet, Raw
 from tests.daemon.network import entered, ip, namespace, until, wire
 from tests.daemon.site import CARE_OF, GROUP, HOME, OWN, PEER, VIRTUAL, address, group_config
 
+from harp.cli.common import Failure
 from harp.daemon.links import Links
 from harp.daemon.parts import Source
 from harp.daemon.sockets.home_address import HomeAddressSocket
 from harp.daemon.sockets.icmp import DiscoverySocket, home_agents_anycast
-from harp.daemon.sockets.mobility import MobilitySocket, Sorting
+from harp.daemon.sockets.mobility import MobilitySocket, Sorting, raw_socket
 from harp.daemon.sockets.sender import PacketSender
 from harp.engine.config import EngineConfig, Prefix
 from harp.engine.effects import ICMPV6, SendPacket, SendParameterProblem, SetServing
@@ -341,3 +342,12 @@ def test_what_cannot_leave_is_counted_and_told_once(site: Site) -> None:
     links.up["home"] = False
     sender.send(SendPacket(OWN, PEER, _hello(OWN, PEER), "home"))
     assert sender.counters["link_down"] == 1
+
+
+def test_without_permission_there_is_one_line() -> None:
+    os.seteuid(65534)
+    try:
+        with pytest.raises(Failure, match=r"run as root, or with the capabilities CAP_NET_RAW"):
+            raw_socket()
+    finally:
+        os.seteuid(0)
