@@ -9,6 +9,7 @@ name of their part in front.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv6Address
 from typing import TYPE_CHECKING
 
@@ -235,5 +236,6 @@ def _position(position: SyncPosition) -> PositionStatus:
     return PositionStatus(position.term, position.position)
 
 
+@lru_cache(maxsize=4096)
 def _text(address: bytes) -> str:
     return str(IPv6Address(address))
