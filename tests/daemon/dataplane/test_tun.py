@@ -7,7 +7,7 @@ import signal
 import socket
 import struct
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from ipaddress import IPv6Address
 from pathlib import Path
@@ -306,18 +306,6 @@ def block(count: int) -> PrepareRoutes:
         for index in range(count)
     )
     return PrepareRoutes(7, BulkCodec(DEFAULT_CODEC).pack(records))
-
-
-def _median_ms(work: Callable[[], None], times: int) -> float:
-    import statistics
-    import time
-
-    took: list[float] = []
-    for _ in range(times):
-        begin = time.perf_counter_ns()
-        work()
-        took.append((time.perf_counter_ns() - begin) / 1e6)
-    return statistics.median(took)
 
 
 def test_missing_interface_is_one_line(tmp_path: Path) -> None:
