@@ -1,6 +1,7 @@
 """One conversation with a device over the serial link: requests, repeats, events. Sans-IO.
 
-Ref: offload.md §5 (events), §6 (serial link); RFC 6298 §2 and §3 (round trips, Karn's rule)
+Ref: offload.md §5 (events), §6 (serial link); RFC 6298 §2, §3, §5.5 to §5.7 (round trips, Karn's
+rule, waits that stay long until a round trip was measured again)
 
 One request is under way at a time; it is repeated, octet for octet, until its answer comes or
 `TRIES` were in vain: then the conversation is over. The device does a repeated number once.
@@ -37,7 +38,7 @@ TRIES = 8
 """Sendings of one request; then the device counts as gone."""
 FIRST_WAIT_US = 40 * US_PER_MS
 """Wait for an answer before a round trip was measured: an FTDI adapter holds octets for 16 ms."""
-MIN_WAIT_US = 3 * US_PER_MS
+MIN_WAIT_US = 5 * US_PER_MS
 MAX_WAIT_US = 100 * US_PER_MS
 BACKOFF_LIMIT = 4
 """Waits double up to this many times the first."""
@@ -157,6 +158,7 @@ class Session:
         self._number = first_number & 0xFFFF
         self._octet_us = BITS_AN_OCTET * US_PER_S / baud
         self._variation_us = 0
+        self._backoff = 1
         self._tokens = itertools.count(1)
         self._queue: list[tuple[Urgency, int, Ask, Pushed | None]] = []
         self._pending: _Pending | None = None
@@ -219,6 +221,7 @@ class Session:
         if pending.tries >= TRIES:
             return [self.end(f"no answer to {TRIES} tries")]
         self.retries += 1
+        self._backoff = min(2 * self._backoff, BACKOFF_LIMIT)
         pending.due = now + pending.wait_us * min(BACKOFF_LIMIT, 1 << pending.tries)
         pending.tries += 1
         return [Send(pending.frame)]
@@ -237,7 +240,7 @@ class Session:
         line_us = int((len(frame) + answer + MAX_MESSAGE_OCTETS) * self._octet_us)
         if self.round_trip_us is None:
             return line_us + FIRST_WAIT_US
-        wait_us = self.round_trip_us + 4 * self._variation_us
+        wait_us = self._backoff * (self.round_trip_us + 4 * self._variation_us)
         return line_us + min(max(wait_us, MIN_WAIT_US), MAX_WAIT_US)
 
     def _answer(self, answer: Answer, now: int) -> list[Output]:
@@ -258,6 +261,7 @@ class Session:
         octets = octets_of(ANSWER_HEAD + ANSWER_TAIL) + len(answer.words) * WORD_OCTETS + CRC_OCTETS
         line_us = int((len(pending.frame) + octets + FRAMING_OCTETS) * self._octet_us)
         sample_us = max(0, elapsed_us - line_us)
+        self._backoff = 1
         if self.round_trip_us is None:
             self.round_trip_us, self._variation_us = sample_us, sample_us // 2
             return
