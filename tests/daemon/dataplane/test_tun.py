@@ -17,7 +17,7 @@ from tests.daemon.network import entered, home_network, ip, namespace, until
 
 from harp.daemon.clock import SystemClock
 from harp.daemon.dataplane.leftovers import made_by
-from harp.daemon.dataplane.plan import GroupPlan, Plan
+from harp.daemon.dataplane.plan import GroupPlan, Plan, halves
 from harp.daemon.dataplane.tun import TunBackend
 from harp.engine.config import Prefix
 from harp.engine.effects import PrepareRoute, PrepareRoutes, RemoveRoute, SetServing
@@ -33,7 +33,8 @@ def _a(text: str) -> bytes:
 
 VIRTUAL, HOME, CARE_OF = _a("2001:db8:1::1"), _a("2001:db8:1::beef"), _a("2001:db8:2::9")
 CN = _a("2001:db8:1::c1")
-PLAN = Plan((GroupPlan(7, "home", VIRTUAL, VIRTUAL, 11407, 11407, 0x11B, 5),), "harp0")
+HALVES = halves(Prefix(_a("2001:db8:1::"), 64))
+PLAN = Plan((GroupPlan(7, "home", VIRTUAL, VIRTUAL, 11407, 11407, 0x11B, 5, HALVES),), "harp0")
 ON, OFF = SetServing(7, True, VIRTUAL), SetServing(7, False, VIRTUAL)
 
 
@@ -222,6 +223,17 @@ def test_mobile_network(tmp_path: Path) -> None:
         assert there.plane.status().routes == 0
 
 
+def test_the_home_prefix_is_told_of_while_serving(tmp_path: Path) -> None:
+    """harp.md §9 (4): routes that a routing daemon takes for better than the connected one."""
+    with site(tmp_path) as there:
+        for serving, wanted in ((ON, 2), (OFF, 0)):
+            there.plane.serve(serving)
+            shown = _shown(there.ha)
+            routes = [line for line in shown.splitlines() if "/65 dev home proto 114" in line]
+            assert len(routes) == wanted
+        assert there.said == []
+
+
 def test_a_worker_that_dies_is_replaced(tmp_path: Path) -> None:
     with site(tmp_path) as there, raw_in(there.mn, 41) as tunnel, udp_in(there.cn) as cn:
         route = PrepareRoute(7, HOME, 0, CARE_OF)
@@ -254,6 +266,7 @@ def test_leftovers_of_a_dead_one_are_removed(tmp_path: Path) -> None:
         try:
             shown = _shown(ha)
             assert "2001:db8:1::2" not in shown and "11444:" not in shown
+            assert "/65" not in shown
             assert "2001:db8:5::/64" in shown, "not ours: it stays"
         finally:
             with entered(ha):

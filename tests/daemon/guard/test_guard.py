@@ -70,12 +70,12 @@ class Site:
     def shown(self) -> str:
         return "".join(
             subprocess.check_output(("ip", "-n", self.ha, "-6", what), text=True)
-            for what in ("addr", "rule")
+            for what in ("addr", "rule", "route")
         )
 
     def serves(self) -> bool:
         shown = self.shown()
-        return "2001:db8:1::1/128" in shown or "11407:" in shown
+        return "2001:db8:1::1/128" in shown or "11407:" in shown or "/65 dev home" in shown
 
     def hear(self) -> tuple[Harp, bytes]:
         """The next HELLO of the daemon or its guard."""

@@ -1,6 +1,11 @@
 """The kernel backend: one metadata `ip6tnl` device, a route with `encap ip6` for each binding.
 
 Ref: harp.md §9, §10; ip-link(8) (`ip6tnl external`), ip-route(8) (`encap ip6`)
+
+Limit: Linux walks every route of the namespace when a rule changes or an address goes
+(`rt_genid_bump_ipv6`), so with routes as many as bindings a switch grows with them: by about 0.4 µs
+a binding on, 1 µs off. Packets follow the change at once, before the walk; harpd waits for its end.
+The TUN backend has no such routes.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from harp.daemon.netlink.connection import Netlink
 from harp.daemon.netlink.links import links, remove_link
 from harp.daemon.netlink.nft import remove_table
 from harp.daemon.netlink.protocol import PROTOCOL
-from harp.daemon.netlink.routes import LOCAL_TABLE, our_routes, remove_route
+from harp.daemon.netlink.routes import LOCAL_TABLE, MAIN_TABLE, our_routes, remove_route
 from harp.daemon.netlink.rules import remove_rule, rules
 
 if TYPE_CHECKING:
@@ -37,6 +37,8 @@ class Made:
     """Virtual addresses."""
     rules: tuple[tuple[int, int], ...]
     """(preference, table)."""
+    routes: tuple[tuple[str, int], ...]
+    """(prefix, length) in the main table."""
     device: str
     """Tunnel device, whose routes go with it, and nftables table."""
 
@@ -47,6 +49,7 @@ def made_by(plan: Plan, run_dir: Path) -> Made:
         run_dir,
         tuple(str(IPv6Address(g.address)) for g in plan.groups if g.address),
         tuple((g.preference, g.table) for g in plan.groups),
+        tuple((str(IPv6Address(p)), n) for g in plan.groups for p, n in g.advertised),
         plan.device,
     )
 
@@ -69,6 +72,7 @@ def noted(run_dir: Path) -> Made | None:
             run_dir,
             tuple(document["addresses"]),
             tuple((preference, table) for preference, table in document["rules"]),
+            tuple((prefix, length) for prefix, length in document["routes"]),
             document["device"],
         )
     except (OSError, ValueError, KeyError, TypeError):
@@ -103,10 +107,12 @@ def _clean(netlink: Netlink, made: Made) -> list[str]:
         if rule.protocol == PROTOCOL and (rule.preference, rule.table) in made.rules:
             requests.append(remove_rule(rule.preference, rule.table))
             said.append(f"rule {rule.preference} to table {rule.table}")
-    for route in our_routes(netlink, {LOCAL_TABLE}):
-        if route.prefix in ours:
+    advertised = {(IPv6Address(prefix).packed, length) for prefix, length in made.routes}
+    for route in our_routes(netlink, {LOCAL_TABLE, MAIN_TABLE}):
+        is_local = route.table == LOCAL_TABLE and route.prefix in ours
+        if is_local or (route.prefix, route.length) in advertised:
             requests.append(remove_route(route.table, route.prefix, route.length))
-            said.append(f"local route to {IPv6Address(route.prefix)}")
+            said.append(f"route to {IPv6Address(route.prefix)}/{route.length}")
     if made.device in links(netlink):
         requests.append(remove_link(made.device))
         said.append(f"device {made.device}")

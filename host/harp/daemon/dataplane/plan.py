@@ -14,6 +14,7 @@ from harp.tables.ipv6 import FIXED_HEADER_OCTETS
 if TYPE_CHECKING:
     from harp.daemon.config.model import DaemonConfig
     from harp.daemon.netlink.links import Link
+    from harp.engine.config import Prefix
 
 MIN_MTU = 1280
 """Every link carries so much (RFC 8200 §5)."""
@@ -42,6 +43,8 @@ class GroupPlan:
     """Firewall mark of packets to the group's mobile nodes."""
     lifetime_s: int
     """Valid lifetime of the address, seconds; renewed thrice within it."""
+    advertised: tuple[tuple[bytes, int], ...] = ()
+    """(prefix, length) of the routes that a routing daemon is to tell others while this serves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +76,23 @@ def plan_of(config: DaemonConfig) -> Plan:
                 config.tables.rule_preference + each.group,
                 config.tables.fwmark + each.group,
                 max(_MIN_LIFETIME_S, lifetime_s),
+                tuple(half for prefix in each.home_prefixes for half in halves(prefix)),
             )
         )
     return Plan(tuple(groups), config.tables.tunnel)
+
+
+def halves(prefix: Prefix) -> tuple[tuple[bytes, int], ...]:
+    """The two prefixes that a home prefix consists of.
+
+    harp.md §9 (4): the active "makes its home-prefix route the better one". A route to the prefix
+    itself would not do: every member is connected to it, and a routing daemon tells of no other
+    route beside that. Its halves are longer, and lead to the same link.
+    """
+    if prefix.length >= 127:
+        return ()
+    upper = int.from_bytes(prefix.address) | 1 << 127 - prefix.length
+    return (prefix.address, prefix.length + 1), (upper.to_bytes(16), prefix.length + 1)
 
 
 def inner_mtu(links: Mapping[str, Link], names: tuple[str, ...]) -> int:

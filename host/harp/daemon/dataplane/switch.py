@@ -1,6 +1,6 @@
 """The switch of a takeover: one address and one rule, whatever the number of bindings.
 
-Ref: harp.md §9 (steps 1 and 2)
+Ref: harp.md §9 (steps 1, 2 and 4)
 """
 
 from __future__ import annotations
@@ -17,7 +17,13 @@ from harp.daemon.neighbors.messages import solicited_node
 from harp.daemon.netlink.addresses import add_address, remove_address
 from harp.daemon.netlink.connection import Netlink
 from harp.daemon.netlink.links import links
-from harp.daemon.netlink.routes import add_local, remove_local
+from harp.daemon.netlink.routes import (
+    MAIN_TABLE,
+    add_local,
+    add_route,
+    remove_local,
+    remove_route,
+)
 from harp.daemon.netlink.rules import add_rule, remove_rule
 
 _THERE = frozenset((errno.EEXIST,))
@@ -56,6 +62,10 @@ class Switch:
                 gone = remove_address(index, group.address)
                 off = [gone, remove_local(index, group.address), *off]
                 self._join(index, group.address)
+            if group.interface in known:
+                number = known[group.interface].number
+                on += [add_route(MAIN_TABLE, *half, number) for half in group.advertised]
+            off += [remove_route(MAIN_TABLE, *half) for half in group.advertised]
             self._on[group.group], self._off[group.group] = on, off
 
     def _join(self, index: int, address: bytes) -> None:
@@ -111,8 +121,8 @@ class Switch:
         except OSError as error:
             self._complain(f"group {plan.group}: {what}: {error}")
             return
-        names = ["rule"]
-        if len(requests) > 1:
+        names = ["rule", *("home-prefix route" for _ in plan.advertised)]
+        if plan.address:
             names = [f"address on {plan.interface}", "local route", *names]
         for index, (code, words) in failures.items():
             if code not in fine:

@@ -220,6 +220,7 @@ def _setup_of(config: DaemonConfig) -> Setup:
                 plan.address.hex(),
                 plan.table,
                 plan.preference,
+                [(prefix.hex(), length) for prefix, length in plan.advertised],
                 key.spi if key else 0,
                 key.key.hex() if key else "",
             )

@@ -26,7 +26,7 @@ from harp.daemon.guard.robust_lock import Wait
 from harp.daemon.guard.shared import Hello, Shared
 from harp.daemon.netlink.addresses import remove_address
 from harp.daemon.netlink.connection import Netlink
-from harp.daemon.netlink.routes import remove_local
+from harp.daemon.netlink.routes import MAIN_TABLE, remove_local, remove_route
 from harp.daemon.netlink.rules import remove_rule
 from harp.daemon.sockets.filters import attach, nothing
 from harp.engine.config import Key
@@ -61,6 +61,8 @@ class GuardedGroup:
     """Routing table."""
     preference: int
     """Of the rule that leads there."""
+    advertised: list[tuple[str, int]]
+    """(prefix in hexadecimal, length) of the routes that others are told of."""
     spi: int
     """SPI of the signing key; 0: none."""
     key: str
@@ -175,6 +177,10 @@ class Watch:
 def _off(group: GuardedGroup) -> list[bytes]:
     """The interface may have another number than at the start."""
     requests = [remove_rule(group.preference, group.table)]
+    requests += [
+        remove_route(MAIN_TABLE, bytes.fromhex(prefix), length)
+        for prefix, length in group.advertised
+    ]
     if group.address:
         with contextlib.suppress(OSError):
             number = socket.if_nametoindex(group.interface)

@@ -32,8 +32,8 @@ _NEW, _DELETE, _GET = 24, 25, 26
 _HEAD = struct.Struct("=BBBBBBBBI")
 """Family, lengths of destination and source, TOS, table, protocol, scope, type, flags."""
 _UNICAST, _LOCAL = 1, 2
-LOCAL_TABLE = 255
-"""RT_TABLE_LOCAL."""
+MAIN_TABLE, LOCAL_TABLE = 254, 255
+"""RT_TABLE_MAIN, RT_TABLE_LOCAL."""
 _DST, _OIF, _TABLE, _ENCAP_TYPE, _ENCAP = 1, 4, 15, 21, 22
 _ENCAP_IP6 = 4
 """LWTUNNEL_ENCAP_IP6."""
@@ -58,10 +58,15 @@ class Route(NamedTuple):
     """Where."""
 
 
+def add_route(table: int, prefix: bytes, length: int, index: int) -> bytes:
+    """A prefix that is reached through an interface."""
+    tail = u32(_OIF, index) + u32(_TABLE, table)
+    return _packer(_NEW, CREATE | REPLACE, len(tail))(prefix, length) + tail
+
+
 def add_default(table: int, index: int) -> bytes:
     """Everything that looks into `table` goes into an interface."""
-    tail = u32(_OIF, index) + u32(_TABLE, table)
-    return _packer(_NEW, CREATE | REPLACE, len(tail))(bytes(16), 0) + tail
+    return add_route(table, bytes(16), 0, index)
 
 
 def add_local(index: int, address: bytes) -> bytes:
