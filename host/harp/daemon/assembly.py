@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from harp.daemon.absent import NoGuard, NoJournal
@@ -91,7 +91,3 @@ def flags_of(engine: Engine, group: int, home: bytes) -> int | None:
         if entry is not None:
             return entry.flags
     return None
-
-
-Assemble = Callable[[DaemonConfig, Runtime, Endpoints, Links], Assembly]
-"""Tests bring their own."""
