@@ -29,8 +29,6 @@ GROUP = 7
 """Group ID."""
 VIRTUAL = HOME_PREFIX[1]
 """The virtual home agent address."""
-OFFLINK = "2001:db8:dead::/48"
-"""Nobody is here: where nothing answers."""
 
 HOME, VISITED, CORRESPONDENT = "home", "visited", "corr"
 """Interface names, the same in each node."""
@@ -67,8 +65,6 @@ CORE_CORRESPONDENT = Port(CORRESPONDENT, CORRESPONDENT_PREFIX[1], _mac(0xC1))
 MN_VISITED = Port(VISITED, VISITED_PREFIX[2], _mac(0xF2))
 CN_CORRESPONDENT = Port(CORRESPONDENT, CORRESPONDENT_PREFIX[2], _mac(0xC2))
 
-MEMBER_OF_MAC = {bytes.fromhex(port.mac.replace(":", "")): m for m, port in HOME_PORTS.items()}
-"""Who sent a frame on the home link."""
 MEMBER_OF_ADDRESS = {port.address.packed: member for member, port in HOME_PORTS.items()}
 
 
