@@ -39,8 +39,6 @@ CALM_TICKS = 12
 """Ticks in a row with nothing under way that end a scenario early."""
 CALLS_AT_ONCE = 3_000
 """Calls of one engine at one moment that are no endless loop."""
-TRACE_LINES = 400
-"""Last lines of a trace that are kept."""
 REFUSED = 128
 """Least Status of a Binding Acknowledgement that refuses."""
 

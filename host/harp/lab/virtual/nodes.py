@@ -30,8 +30,6 @@ SOCKET_QUEUE = 256
 """Packets a socket holds while nobody reads it; more are lost."""
 DAD_US = 100_000
 """How long duplicate address detection takes."""
-SPIN_LIMIT = 100
-"""Calls of `expire` in a row for one moment that are no endless loop."""
 
 
 class Condition(StrEnum):
