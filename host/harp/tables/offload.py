@@ -6,7 +6,7 @@ Ref: offload.md §1 (sizes), §2 (limits of the walk), §3 (monitor), §4 (slots
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag, StrEnum
 
-from harp.tables.reasons import DEFAULT_ACTIONS, OFFLOAD_REASONS, Action, Reason
+from harp.tables.reasons import DEFAULT_ACTIONS, Action, Reason
 
 MIN_FRAME_OCTETS = 64
 """Shortest good frame, destination address to FCS."""
@@ -24,8 +24,6 @@ PASS_EVERY = 64
 """Of the heartbeats with nothing new one in this many passes to the host (offload.md §2)."""
 SEQUENCE_WINDOW = 64
 """Smallest step forward that a HELLO's Sequence # may make (offload.md §3)."""
-CLOCKS_A_FRAME = 10
-"""Design number: 84 octets on the wire are 10.5 words (offload.md §1)."""
 EVENT_LATENESS_US = 2
 """Longest time from a peer's deadline to its `peer_down` (offload.md §3)."""
 
@@ -182,8 +180,6 @@ DEFAULT_REASON_BUCKETS: dict[Reason, int] = {
     if action is Action.LIMIT and reason not in (Reason.UNKNOWN_TYPE, Reason.NOT_A_PEER)
 }
 """Bucket of each reason whose default action is `limit`."""
-
-REASON_CODES: dict[Reason, int] = {reason: code for code, reason in enumerate(OFFLOAD_REASONS)}
 
 EVENT_REPEAT_US = 20_000
 """An event that is not acknowledged is pushed again after this long."""

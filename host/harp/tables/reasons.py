@@ -113,7 +113,6 @@ REASONS: tuple[ReasonInfo, ...] = (
 )
 """In the order of judgement: the first that applies decides (harp.md §3, offload.md §2)."""
 
-HOST_REASONS: tuple[Reason, ...] = tuple(row.reason for row in REASONS if row.host)
 OFFLOAD_REASONS: tuple[Reason, ...] = tuple(row.reason for row in REASONS if row.offload)
 """Index = code of the reason in gateware, registers and verdict records."""
 DEFAULT_ACTIONS: dict[Reason, Action] = {row.reason: row.offload for row in REASONS if row.offload}
