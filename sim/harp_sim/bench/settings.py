@@ -15,8 +15,6 @@ from harp_sim.model.config import Config, Mode
 
 Element = tuple[str, int]
 """Register and index."""
-LAST_FIRST = ("peer", "slot")
-"""Their enabling word is cleared before the others are changed."""
 
 
 def elements(config: Config) -> Iterator[tuple[Element, dict[str, int]]]:
