@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from harp.cli.common import Failure
-from harp.daemon.config.model import Policy, Scheduling
 from harp.daemon.privileges import single_instance
 
 SCENE = """
