@@ -18,7 +18,7 @@ $(STAMP): $(LOCK) pyproject.toml
 setup: $(STAMP) ## .venv from the lock, system packages through apt
 	@.ci/system-packages
 
-demo: setup ## show what there is: a group on a virtual network, a capture decoded
+demo: setup ## three home agents on this machine: failures, takeovers, a flood
 	@$(BIN)/python -m harp.lab.demo
 
 peers: setup
