@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import struct
@@ -128,6 +129,7 @@ def test_both_ways_through_the_tunnel(tmp_path: Path) -> None:
         until(lambda: there.counters()["decapsulated"] == 1, "counted")
         assert there.counters()["encapsulated"] == 1
         assert there.counters()["unbound"] == 0
+        assert re.search(r"at most about [\d,]+ packets/s", there.plane.status().detail)
 
 
 def test_standby_forwards_nothing(tmp_path: Path) -> None:

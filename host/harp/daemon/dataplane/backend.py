@@ -50,6 +50,8 @@ class Backend(ABC):
         self._complain = complain
         self._refill = refill
         self._look_at = 0
+        self._revive_at = 0
+        """A worker that dies at once is not started again at once."""
         self._restarts = 0
         self._detail = ""
         self._netlink: Netlink | None = None
@@ -139,9 +141,11 @@ class Backend(ABC):
         """Renews addresses, feeds the worker, looks after it."""
         assert self._switch is not None and self._child is not None
         self._switch.renew(now_us)
-        if not self._child.pump():
+        alive = self._child.pump()
+        if not alive and now_us >= self._revive_at:
+            self._revive_at = now_us + _LOOK_US
             self._revive(self._child)
-        self._look_at = now_us + (_RETRY_US if self._child.waiting else _LOOK_US)
+        self._look_at = now_us + (_RETRY_US if alive and self._child.waiting else _LOOK_US)
 
     def link_changed(self) -> None:
         """An interface came back: its number is another."""

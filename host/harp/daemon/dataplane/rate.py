@@ -6,24 +6,28 @@ import socket
 import time
 
 from harp.daemon.dataplane.encapsulate import encapsulate
+from harp.tables.mh import NO_NEXT_HEADER
 
-_PACKETS = 1500
+_PACKETS = 1000
 _PACKET = bytes((0x60, 0, 0, 0)) + bytes(496)
+_LOOPBACK = bytes(15) + b"\x01"
+_NEXT_HEADER_AT = 6
 _NS_PER_S = 1_000_000_000
 
 
 def measured_rate() -> int:
-    """Packets a second: one read, one outer header and one write for each, through local sockets
-    instead of device and link; the kernel's forwarding is not in it. Takes a few ms."""
-    incoming, feeder = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
-    outgoing, sink = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    """Packets a second: one read, one outer header, one way through the kernel's IPv6 to loopback,
+    where "no next header" ends it (RFC 8200 §4.7). Others that want the processor, and the kernel's
+    forwarding to the device, take their part off. Takes some ten ms. Raises OSError."""
+    device, feeder = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    out = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_RAW)
     spent_ns = 0
-    with incoming, feeder, outgoing, sink:
+    with device, feeder, out:
         for _ in range(_PACKETS):
             feeder.send(_PACKET)
             begin = time.monotonic_ns()
-            outgoing.send(encapsulate(incoming.recv(2048), bytes(32)))
+            outer = bytearray(encapsulate(device.recv(2048), _LOOPBACK * 2))
+            outer[_NEXT_HEADER_AT] = NO_NEXT_HEADER
+            out.sendto(outer, ("::1", 0))
             spent_ns += time.monotonic_ns() - begin
-            sink.recv(4096)
-    rate = _PACKETS * _NS_PER_S // max(1, spent_ns)
-    return rate // 1000 * 1000
+    return _PACKETS * _NS_PER_S // max(1, spent_ns) // 1000 * 1000

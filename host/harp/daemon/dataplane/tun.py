@@ -41,11 +41,11 @@ class TunBackend(Backend):
         mtu = inner_mtu(known, self._interfaces)
         index = known[device].number
         netlink.ask(set_up(index, mtu), f"bringing {device} up")
-        rate = measured_rate()
-        self._detail = (
-            f"user space forwards through {device}: about {rate:,} packets/s each way on this "
-            f"machine, inner MTU {mtu}"
-        )
+        try:
+            rate = f"at most about {measured_rate():,} packets/s here"
+        except OSError as error:
+            rate = f"how fast is not known ({error.strerror}; is `lo` up?)"
+        self._detail = f"user space forwards through {device}: {rate}, inner MTU {mtu}"
         return index
 
     def _make_child(self, plan: WorkerPlan) -> Child:
