@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup peers demo test lint verify verify-long bench sim generated lock clean
+.PHONY: help setup peers kernel demo test lint verify verify-long bench sim generated lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -27,12 +27,15 @@ peers: setup
 test: peers ## the test suite (at most 10 minutes on 2 cores)
 	@$(BIN)/pytest -n 2 --dist loadgroup
 
-verify: peers ## the long ones: sweeps, frames, proofs, mutants, place and route (at most 75 minutes)
+kernel: setup
+	@.ci/system-packages verify
+
+verify: kernel ## the long ones: sweeps, frames, proofs, mutants, place and route (at most 75 minutes)
 	@HARP_VERIFY=1 HARP_MUTANTS=all HARP_SCENARIOS=20000 HARP_FRAMES=200000 HARP_LINE_FRAMES=10000 \
 		$(BIN)/pytest -n 2 --dist loadgroup --timeout 3600
 	@$(BIN)/harp-board report core
 
-verify-long: peers ## the same at full length, without a limit
+verify-long: kernel ## the same at full length, without a limit
 	@HARP_VERIFY=1 HARP_MUTANTS=all HARP_SCENARIOS=200000 HARP_FRAMES=2000000 HARP_LINE_FRAMES=100000 \
 		$(BIN)/pytest -n 2 --dist loadgroup --timeout 86400
 	@$(BIN)/harp-board report core --seeds 5
