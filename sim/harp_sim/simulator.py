@@ -201,7 +201,7 @@ def _hash(build: Build) -> str:
     if build.mutants:
         own.append(bench / "mutants.py")
     if build.netlist:
-        own += [bench / "bench" / name for name in ("netlist.py", "dp16kd.v")]
+        own += [bench / "bench" / name for name in ("netlist.py", "ecp5.v")]
     for path in (*sources, *own):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]

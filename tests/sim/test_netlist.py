@@ -1,6 +1,6 @@
 """The netlist of the core, and that its model of block RAM is what Amaranth's memories are.
 
-Ref: harp_sim.bench.netlist, harp_sim/bench/dp16kd.v
+Ref: harp_sim.bench.netlist, harp_sim/bench/ecp5.v
 """
 
 import os

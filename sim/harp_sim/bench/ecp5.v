@@ -1,4 +1,6 @@
-// ECP5 block RAM, in the modes that yosys uses: the library has only an empty box.
+// Cells of an ECP5 of which yosys has only an empty box, in the modes that it uses.
+
+// Block RAM.
 //
 // 18,432 bits as 1,024 rows of 18. Widths 1 to 18: two ports that read or write; 36: port A writes
 // and port B reads two rows at once, the second through the other port's pins. Bit 9 of 18 and the
@@ -138,4 +140,18 @@ module DP16KD (
 
   initial if (REGMODE_A != "NOREG" || REGMODE_B != "NOREG" || RESETMODE != "SYNC")
     $fatal(1, "DP16KD: a mode that is not modelled");
+endmodule
+
+// The multiplier without registers and cascades, as yosys uses it.
+module MULT18X18D (
+  input A17, A16, A15, A14, A13, A12, A11, A10, A9, A8, A7, A6, A5, A4, A3, A2, A1, A0,
+  input B17, B16, B15, B14, B13, B12, B11, B10, B9, B8, B7, B6, B5, B4, B3, B2, B1, B0,
+  input C17, C16, C15, C14, C13, C12, C11, C10, C9, C8, C7, C6, C5, C4, C3, C2, C1, C0,
+  input SIGNEDA, SIGNEDB, SOURCEA, SOURCEB,
+  output P35, P34, P33, P32, P31, P30, P29, P28, P27, P26, P25, P24, P23, P22, P21, P20, P19, P18, P17, P16, P15, P14, P13, P12, P11, P10, P9, P8, P7, P6, P5, P4, P3, P2, P1, P0
+);
+  parameter REG_INPUTA_CLK = "NONE", REG_INPUTB_CLK = "NONE", REG_OUTPUT_CLK = "NONE";
+  wire [35:0] a = {{18{SIGNEDA & A17}}, A17, A16, A15, A14, A13, A12, A11, A10, A9, A8, A7, A6, A5, A4, A3, A2, A1, A0};
+  wire [35:0] b = {{18{SIGNEDB & B17}}, B17, B16, B15, B14, B13, B12, B11, B10, B9, B8, B7, B6, B5, B4, B3, B2, B1, B0};
+  assign {P35, P34, P33, P32, P31, P30, P29, P28, P27, P26, P25, P24, P23, P22, P21, P20, P19, P18, P17, P16, P15, P14, P13, P12, P11, P10, P9, P8, P7, P6, P5, P4, P3, P2, P1, P0} = a * b;
 endmodule
