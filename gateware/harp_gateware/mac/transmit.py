@@ -51,7 +51,7 @@ class MacTransmit(wiring.Component):
         m = Module()
         self._data, self._en, self._er = Signal(8), Signal(), Signal()
         m.submodules.fcs = self._fcs = FCS.create()
-        self._left = Signal(range(LEAD_CLOCKS + 1))
+        self._left = Signal(range(LEAD_CLOCKS + 1), init=LEAD_CLOCKS)
         m.d.sync += [
             self.o_data.eq(self._data),
             self.o_en.eq(self._en),

@@ -47,7 +47,7 @@ constexpr int idle_us = 200;                // between rounds while nothing happ
 constexpr size_t frames_a_round = 64;
 constexpr uint64_t link_check_us = 50'000;
 
-volatile sig_atomic_t asked = 0;
+volatile sig_atomic_t ended = 0, pulled = 0, plugged = 0;
 
 [[noreturn]] void fail(const std::string& what) {
     fprintf(stderr, "device: %s: %s\n", what.c_str(), strerror(errno));
@@ -305,7 +305,9 @@ int main(int count, char** words) {
         return 2;
     }
     struct sigaction act{};
-    act.sa_handler = [](int number) { asked = number; };
+    act.sa_handler = [](int number) {
+        (number == SIGUSR1 ? pulled : number == SIGUSR2 ? plugged : ended) = 1;
+    };
     for (int number : {SIGUSR1, SIGUSR2, SIGTERM, SIGINT}) sigaction(number, &act, nullptr);
     Interface network(words[1]), host(words[2]);
     Serial serial(words[3]);
@@ -313,11 +315,15 @@ int main(int count, char** words) {
     Device device(network, host, serial);
     printf("running\n");
     fflush(stdout);
-    while (asked != SIGTERM && asked != SIGINT) {
-        int signal = asked;
-        asked = 0;
-        if (signal == SIGUSR1) serial.pull();
-        if (signal == SIGUSR2) serial.plug();
+    while (!ended) {
+        if (pulled) {
+            pulled = 0;
+            serial.pull();
+        }
+        if (plugged) {
+            plugged = 0;
+            serial.plug();
+        }
         pollfd waiting[] = {
             {network.fd(), POLLIN, 0}, {host.fd(), POLLIN, 0}, {serial.fd(), POLLIN, 0}};
         timespec pause{0, idle_us * 1000};
