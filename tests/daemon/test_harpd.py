@@ -56,11 +56,29 @@ addresses = ["2001:db8:1::a3"]
 """
 
 
+BREAKS = """
+import signal
+from harp.cli.harpd import main
+from harp.engine.engine import Engine
+
+def fail(*_):
+    raise ZeroDivisionError("broken by a test")
+
+def break_down(*_):
+    Engine.expire = Engine.receive = fail
+
+signal.signal(signal.SIGUSR1, break_down)
+main()
+"""
+"""harpd whose engine raises from SIGUSR1 on."""
+
+
 class Member:
     """One harpd: its namespace, its files, its process."""
 
     def __init__(self, number: int, netns: str, directory: Path) -> None:
         self.number, self.netns, self.directory = number, netns, directory
+        self.program = ["-m", "harp.cli.harpd"]
         self.file, self.log_file = directory / "harpd.toml", directory / "log"
         self.process: subprocess.Popen[bytes] | None = None
         self._notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -96,7 +114,7 @@ class Member:
 
     def command(self, *more: str) -> list[str]:
         """Its command line."""
-        return [sys.executable, "-m", "harp.cli.harpd", "-c", str(self.file), *more]
+        return [sys.executable, *self.program, "-c", str(self.file), *more]
 
     def fails(self, *more: str) -> str:
         """Runs it to its failure: the one line that it says."""
@@ -252,6 +270,22 @@ def _assert_nothing_left(member: Member) -> None:
     ):
         left = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         assert left.strip() == "", command
+
+
+def test_a_fault_of_its_own_ends_it_with_a_goodbye(site: Site) -> None:
+    member, other = site.members[:2]
+    member.program = ["-c", BREAKS]
+    member.start()
+    until(member.has_virtual, "it serves")
+    other.start()
+    until(lambda: _up(other) == ["ha1"], "the other hears it")
+    member.send(signal.SIGUSR1)
+    assert member.ended() == 1
+    assert not member.has_virtual()
+    other.until_said("ha1 left: it said so")
+    assert "internal fault: ZeroDivisionError: broken by a test" in member.log
+    assert site.active(other) is other
+    _assert_nothing_left(member)
 
 
 def test_undo_withdraws_what_a_dead_one_left(site: Site) -> None:

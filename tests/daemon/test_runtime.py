@@ -188,6 +188,7 @@ def _run(scene: Callable[[Bench], Coroutine[Any, Any, None]]) -> Bench:
                 await scene(bench)
         finally:
             bench.runtime.stop()
+            assert not asyncio.get_running_loop().remove_reader(bench.members.fileno())
             bench.members.close()
             bench.others.close()
         return bench
@@ -383,3 +384,32 @@ def test_the_last_event_is_the_stop_and_who_waits_for_an_answer_is_let_go() -> N
     bench.runtime.deliver(LinkChanged("home", True))
     assert bench.events()[-1] == StopRequested()
     assert waiting[0].cancelled()
+
+
+def _fail(*_: object) -> list[Effect]:
+    raise ZeroDivisionError
+
+
+def test_a_stop_after_a_fault_says_goodbye_and_works_nothing_else_off() -> None:
+    async def scene(bench: Bench) -> None:
+        bench.engine.answers[LinkChanged] = [SendPacket(OWN, PEER, b"")]
+        bench.parts["sender"].on["send"] = _fail
+        with pytest.raises(ZeroDivisionError):
+            bench.runtime.deliver(LinkChanged("home", True))
+        bench.parts["sender"].on.clear()
+        bench.runtime.deliver(LinkChanged("home", False))  # waits for ever
+        bench.engine.deadline = 0
+        bench.engine.answers[StopRequested] = [SendPacket(OWN, PEER, b"goodbye")]
+
+    bench = _run(scene)
+    assert bench.events() == [LinkChanged("home", True), StopRequested()]
+    assert bench.notes[-1] == ("sender.send", SendPacket(OWN, PEER, b"goodbye"))
+
+
+def test_an_engine_that_cannot_even_stop_is_let_go() -> None:
+    async def scene(bench: Bench) -> None:
+        cast(Any, bench.engine).receive = _fail
+        with pytest.raises(ZeroDivisionError):
+            bench.runtime.deliver(LinkChanged("home", True))
+
+    _run(scene)

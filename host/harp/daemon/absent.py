@@ -53,7 +53,7 @@ class NoGuard:
     def reconfigure(self, config: DaemonConfig) -> None:
         """Nobody to tell."""
 
-    def close(self) -> None:
+    def close(self, *, withdraw: bool = False) -> None:
         """Nothing runs."""
 
     def status(self) -> GuardStatus:

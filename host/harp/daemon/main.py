@@ -29,7 +29,7 @@ from harp.daemon.log import LEVELS, LOGGER, LogWriter, tell
 from harp.daemon.metrics.server import MetricsServer
 from harp.daemon.metrics.taking import Taker
 from harp.daemon.notify import Notifier
-from harp.daemon.parts import Parts
+from harp.daemon.parts import Guard, Parts
 from harp.daemon.protection.ipsec import unprotected
 from harp.daemon.protection.policies import inbound_policies
 from harp.daemon.reload import Reload
@@ -82,8 +82,8 @@ class Daemon:
             await self._stop.wait()
             self._notifier.stopping()
             LOGGER.info("stopping")
-        if self._fault is not None:
-            raise self._fault
+            if self._fault is not None:
+                raise self._fault
 
     def _failed(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """A callback, such as a socket's or the timer's, raised what nobody expected: the end. A
@@ -117,6 +117,7 @@ class Daemon:
         privileges.settle_memory()
         links.settle()
         others = (*endpoints.others, *assembly.others)
+        stack.push(_withdraws(assembly.parts.guard))
         runtime.start(assembly.parts, endpoints.members, others)
         stack.callback(runtime.stop)
         links.tell_down()
@@ -203,6 +204,17 @@ class Daemon:
     def _summary(self) -> str:
         groups = ", ".join(str(group.group) for group in self._config.engine.groups)
         return f"group {groups} from {self._path}"
+
+
+def _withdraws(guard: Guard) -> Callable[..., None]:
+    """After a fault the guard does what harpd perhaps could not: before the other parts close,
+    which takes longer than the peers' detection time."""
+
+    def withdraw(kind: object, error: BaseException | None, trace: object) -> None:
+        if error is not None:
+            guard.close(withdraw=True)
+
+    return withdraw
 
 
 def _demand_policies(config: DaemonConfig) -> None:

@@ -202,8 +202,9 @@ class Guard(Protocol):
     def reconfigure(self, config: DaemonConfig) -> None:
         """Other keys and intervals, from a reload."""
 
-    def close(self) -> None:
-        """Disarm and end: the daemon has withdrawn by itself."""
+    def close(self, *, withdraw: bool = False) -> None:
+        """Ends. `withdraw`: with a fault the daemon has not, or nobody knows whether it has: the
+        guard withdraws and says goodbye first."""
 
     def status(self) -> GuardStatus:
         """For people and metrics."""

@@ -103,8 +103,23 @@ class Runtime:
         self._work()
 
     def stop(self) -> None:
-        """Withdraws and says goodbye; nothing is read or sent afterwards."""
-        self.deliver(StopRequested())
+        """Withdraws and says goodbye; nothing is read or sent afterwards.
+
+        After a fault in a callback too, as well as an engine can that stopped half way; if it
+        cannot, that is no other fault: the guard does it (`parts.Guard.close`)."""
+        failed = self._busy
+        try:
+            if failed:  # what waits, and what is due, would fail again
+                self._carry_out(self.engine.receive(StopRequested(), self.clock.now_us()))
+            else:
+                self.deliver(StopRequested())
+        except Exception:
+            if not failed:
+                raise
+        finally:
+            self._end()
+
+    def _end(self) -> None:
         self._busy = True
         loop = asyncio.get_running_loop()
         loop.remove_reader(self._timer.fileno())

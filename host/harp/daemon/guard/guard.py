@@ -151,12 +151,12 @@ class Guard:
             self._shared.limit_us = min(times, default=0)
         self._feed_at = 0
 
-    def close(self) -> None:
-        """The guard ends; nothing is withdrawn by it."""
+    def close(self, *, withdraw: bool = False) -> None:
+        """The guard ends; nothing is withdrawn by it unless that is wanted."""
         shared, process = self._shared, self._process
         if shared is None:
             return
-        shared.closing = True
+        shared.closing = not withdraw
         shared.lock.release()
         self._retire()
         if process is not None:
