@@ -60,8 +60,8 @@ class Bench:
         self.rng = random.Random(seed)
         self.dut = Device(registers)
         self.session = Session(self.rng.randrange(1 << 16), BAUD)
-        self.up = HostileLine(self.rng, rate, OCTET_US, hold_us=3000)
-        self.down = HostileLine(self.rng, rate, OCTET_US, hold_us=3000)
+        self.up = HostileLine(self.rng, rate, OCTET_US, hold_us=400)
+        self.down = HostileLine(self.rng, rate, OCTET_US, hold_us=400)
         self.heard: list[Answered | Occurred | Over] = []
         self.clock = 0
         self.bad = 0

@@ -235,7 +235,7 @@ def test_a_request_that_comes_while_another_waits_is_lost_whole() -> None:
 
 
 def test_a_hostile_wire() -> None:
-    """Some hundreds of operations with 1 % of the octets wrong, missing, doubled or late."""
+    """Two hundred operations with 1 % of the octets wrong, missing, doubled or late."""
     bench = Bench(FEW, seed=11, rate=0.01)
     rng = random.Random(12)
     held = [0] * 8
@@ -243,7 +243,7 @@ def test_a_hostile_wire() -> None:
 
     async def script(ctx: Any) -> None:
         nonlocal done, failed
-        for _ in range(300):
+        for _ in range(200):
             index, value = rng.randrange(8), rng.getrandbits(32)
             address, write = BY_NAME["slot"].address(index) + 1, rng.random() < 0.5
             ask = Ask(LinkOp.WRITE, address, 1, (value,)) if write else Ask(LinkOp.READ, address, 1)
@@ -263,8 +263,8 @@ def test_a_hostile_wire() -> None:
                 held[index] = end.words[0]
 
     bench.run(script)
-    assert done > 290
-    assert bench.up.faults + bench.down.faults > 50
+    assert done > 190
+    assert bench.up.faults + bench.down.faults > 30
 
 
 def test_replugged_and_noise() -> None:
