@@ -17,12 +17,11 @@ pytestmark = [pytest.mark.xdist_group("netns"), pytest.mark.usefixtures("netns")
 ROOT = Path(__file__).parents[3]
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT / "host")}
 VERIFY = os.environ.get("HARP_VERIFY") == "1"
-QUICK = ("cold-start", "planned-switch")
+QUICK = ("cold-start", "mixed-versions")
 ARGUMENTS = {
-    "cold-start": (),
     "kill-active": ("--runs", "20"),
     "graceful-stop": ("--runs", "20"),
-    "planned-switch": ("--runs", "20") if VERIFY else ("--runs", "2"),
+    "planned-switch": ("--runs", "20"),
     "full-sync": ("--runs", "3", "--nodes", "100000"),
     "takeover-size": ("--runs", "5", "--nodes", "100000"),
     "random-kills": ("--runs", "50"),
@@ -53,7 +52,7 @@ def run(name: str, tmp_path: Path, *arguments: str) -> dict[str, object]:
 
 @pytest.mark.parametrize("name", QUICK)
 def test_quick(name: str, tmp_path: Path) -> None:
-    assert run(name, tmp_path, *ARGUMENTS[name])["figures"]
+    assert run(name, tmp_path)["figures"]
 
 
 @pytest.mark.skipif(not VERIFY, reason="long: runs in `make verify` (HARP_VERIFY=1)")

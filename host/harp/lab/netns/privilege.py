@@ -6,6 +6,7 @@ Ref: user_namespaces(7), unshare(1)
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -55,6 +56,8 @@ def _no_tun() -> str | None:
 def ensure() -> None:
     """Returns where namespaces may be made: here, or in this program run again in a user
     namespace. Failure names the one command to run."""
+    # A laboratory that is asked to end takes itself down.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     if may_make_namespaces():
         return
     reason = why_not()
