@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from tests.daemon.network import entered, ip, namespace, until
@@ -149,14 +151,78 @@ def test_an_address_that_another_node_has_is_not_used(site: Site) -> None:
     assert link.usable
 
 
-def test_lost_notifications_are_made_up_for(site: Site) -> None:
+def _overflown(site: Site) -> None:
+    """Usable, then more news than the least buffer holds: what comes after it is lost."""
     site.ip("link", "set", "d0", "up")
     _add_address(site)
     site.links.open()
     site.links.settle()
     with socket.socket(fileno=os.dup(site.links.fileno())) as same:
         same.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
-    for number in range(20):  # more than the least buffer holds
+    for number in range(20):
         site.ip("link", "set", "d0", "alias", f"name {number}")
-    site.ip("link", "set", "d0", "down")
-    site.drained_until("down or without carrier")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("link", "set", "d0", "down"), "down or without carrier"),
+        (("link", "del", "d0"), "there is no such interface"),
+        (("addr", "del", "2001:db8:1::a1/64", "dev", "d0"), "2001:db8:1::a1 is not there"),
+    ],
+)
+def test_lost_notifications_are_made_up_for(site: Site, words: tuple[str, ...], said: str) -> None:
+    _overflown(site)
+    found = list(site.found)
+    site.ip(*words)
+    site.drained_until(said)
+    assert site.found == found  # none of them is another one than before
+
+
+class Losing:
+    """A socket whose reads fail as often as written."""
+
+    def __init__(self, real: socket.socket, failures: list[int]) -> None:
+        self.real, self.failures = real, failures
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.real, name)
+
+    def recv(self, octets: int) -> bytes:
+        """A failure, or what is there."""
+        if self.failures:
+            code = self.failures.pop(0)
+            raise OSError(code, os.strerror(code))
+        return self.real.recv(octets)
+
+
+def test_more_that_is_lost_meanwhile_ends_nothing(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.ip("link", "set", "d0", "up")
+    _add_address(site)
+    site.links.open()
+    site.links.settle()
+    losing = Losing(site.links._socket, [errno.ENOBUFS] * 3)
+    monkeypatch.setattr(site.links, "_socket", losing)
+    site.ip("link", "del", "d0")
+    site.links.drain(1)
+    assert losing.failures == []
+    assert site.said == ["interface d0: there is no such interface"]
+
+
+def test_a_kernel_that_does_not_answer_is_asked_again(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.ip("link", "set", "d0", "up")
+    _add_address(site)
+    site.links.open()
+    site.links.settle()
+    losing = Losing(site.links._socket, [errno.ENOBUFS, errno.EAGAIN])
+    monkeypatch.setattr(site.links, "_socket", losing)
+    site.links.drain(1)
+    assert site.said[0].startswith("news of interfaces was lost and is not made up for: ")
+    assert site.events == []
+    site.ip("link", "del", "d0")
+    site.drained_until("there is no such interface")
+    assert len(site.said) == 2

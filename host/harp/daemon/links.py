@@ -6,6 +6,8 @@ Ref: rtnetlink(7), netdevice(7), RFC 4862 §5.4 (a tentative address is not to b
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -17,8 +19,9 @@ from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 
 from harp.cli.common import Failure
-from harp.daemon.netlink.message import DUMP, request, split
+from harp.daemon.netlink.message import DUMP, HEADER, request, split
 from harp.daemon.parts import Deliver
+from harp.daemon.sockets.options import roomy
 from harp.engine.effects import Level
 from harp.engine.events import LinkChanged
 
@@ -27,11 +30,22 @@ _GROUPS = 0x1 | 0x100
 _NEW_LINK, _GET_LINK, _DEL_LINK = 16, 18, 17
 _NEW_ADDRESS, _DEL_ADDRESS, _GET_ADDRESS = 20, 21, 22
 _ERROR, _DONE = 2, 3
+_MULTI = 0x2
+"""NLM_F_MULTI: a part of a dump."""
 _REQUEST = Struct("=B15x")
 """`struct ifinfomsg` of a dump request: the family alone, as `struct ifaddrmsg` begins too."""
-_HEADER_OCTETS = 16
-"""`struct nlmsghdr`."""
+_SEQUENCE = Struct("=I")
+_SEQUENCE_AT = 8
+"""In `struct nlmsghdr`."""
+_ERRNO = Struct("=i")
+"""At the begin of `struct nlmsgerr`, negative."""
 _RECEIVE_OCTETS = 1 << 18
+_PATIENCE = Struct("@ll").pack(0, 200_000)
+"""`struct timeval`: the kernel has a dump ready when it is asked; the loop waits no longer."""
+_TRIES = 4
+"""Dumps in a row, while news is lost during each."""
+_LOSSES = 64
+"""Times that news is lost during one dump, at most."""
 _UP, _LOWER_UP = 0x1, 0x10000
 _TENTATIVE, _DUPLICATE, _OPTIMISTIC = 0x40, 0x08, 0x04
 """IFA_F_*; optimistic addresses may be used (RFC 4429)."""
@@ -101,14 +115,21 @@ class Links:
         self._deliver = deliver
         self._tell = tell
         self._settled = False
+        self._stale = False
+        """News was lost, and how things are could not be read."""
+        self._sequence = 0
+        self._present: set[str] = set()
+        """Those that the last dump had."""
         self._trouble = dict.fromkeys(wanted, "")
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
+        roomy(self._socket)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _PATIENCE)
 
     def open(self) -> None:
         """Reads how things are. `Failure`: an interface is not there."""
         self._socket.bind((0, _GROUPS))
-        self._read_all()
-        self._socket.setblocking(False)
+        if why := self._read_all():
+            raise Failure(f"the kernel does not tell of its interfaces: {why}")
         for link in self.links.values():
             if not link.index:
                 raise Failure(
@@ -158,11 +179,11 @@ class Links:
         except BlockingIOError:
             return 0
         except OSError:  # ENOBUFS: some were lost
-            self._socket.setblocking(True)
-            self._read_all()
-            self._socket.setblocking(False)
+            self._made_up_for()
         else:
             self._take_all(data)
+            if self._stale:
+                self._made_up_for()
         for link in self.links.values():
             self._say(link)
         return 0
@@ -186,23 +207,71 @@ class Links:
         level = Level.WARNING if trouble else Level.INFO
         self._tell(level, f"interface {link.name}: {trouble or 'usable'}")
 
-    def _read_all(self) -> None:
-        for kind, family in ((_GET_LINK, socket.AF_UNSPEC), (_GET_ADDRESS, socket.AF_INET6)):
-            self._socket.send(request(kind, DUMP, _REQUEST.pack(family)))
-            done = False
-            while not done:
+    def _made_up_for(self) -> None:
+        """News was lost: how things are is read anew; if that fails, with the next news again."""
+        why = self._read_all()
+        if why and not self._stale:
+            self._tell(Level.ERROR, f"news of interfaces was lost and is not made up for: {why}")
+        self._stale = bool(why)
+
+    def _read_all(self) -> str:
+        """Empty; or why it is not known how things are."""
+        self._socket.setblocking(True)  # as long as `_PATIENCE`
+        try:
+            for _ in range(_TRIES):
+                if self._dumped():
+                    return ""
+        except OSError as error:
+            return error.strerror or str(error)
+        finally:
+            self._socket.setblocking(False)
+        return "they change faster than they are read"
+
+    def _dumped(self) -> bool:
+        """Links, then addresses; what neither dump has is gone. Whether no news was lost meanwhile.
+        Raises OSError."""
+        self._present.clear()
+        lost = self._dump(_GET_LINK, socket.AF_UNSPEC)
+        for link in self.links.values():
+            if link.name not in self._present:
+                self._forget(link)
+            link.addresses.clear()
+        return not lost + self._dump(_GET_ADDRESS, socket.AF_INET6)
+
+    def _dump(self, kind: int, family: int) -> int:
+        """One dump, read to its end even if news is lost meanwhile: the kernel begins no other one
+        before. How often news was lost. Raises OSError."""
+        self._sequence += 1
+        message = bytearray(request(kind, DUMP, _REQUEST.pack(family)))
+        _SEQUENCE.pack_into(message, _SEQUENCE_AT, self._sequence)
+        self._socket.send(message)
+        done, lost = False, 0
+        while not done:
+            try:
                 done = self._take_all(self._socket.recv(_RECEIVE_OCTETS))
+            except OSError as error:
+                lost += 1
+                if error.errno != errno.ENOBUFS or lost > _LOSSES:
+                    raise
+        return lost
 
     def _take_all(self, data: bytes) -> bool:
-        """The messages of one read; whether a dump ends with them. pyroute2 knows their fields; its
-        sockets, which bring an event loop along, are not used."""
+        """The messages of one read; whether our dump ends with them. Raises OSError: it is refused.
+        pyroute2 knows their fields; its sockets, which bring an event loop along, are not used."""
         done, at = False, 0
         for answer in split(data):
-            message = data[at : at + len(answer.body) + _HEADER_OCTETS]
+            message = data[at : at + len(answer.body) + HEADER.size]
             at += len(message) + -len(message) % 4
-            done |= answer.kind in (_DONE, _ERROR)
+            dumped = answer.sequence == self._sequence
+            if dumped and answer.kind == _ERROR:
+                code = -_ERRNO.unpack_from(answer.body)[0]
+                raise OSError(code, os.strerror(code))
+            done |= dumped and answer.kind == _DONE
             if answer.kind in (_NEW_LINK, _DEL_LINK):
-                self._take_link(answer.kind == _NEW_LINK, _decoded(ifinfmsg, message))
+                found = _decoded(ifinfmsg, message)
+                if dumped and answer.flags & _MULTI:  # no news, whose number is of who made it
+                    self._present.add(found.get_attr("IFLA_IFNAME"))
+                self._take_link(answer.kind == _NEW_LINK, found)
             elif answer.kind in (_NEW_ADDRESS, _DEL_ADDRESS):
                 self._take_address(answer.kind == _NEW_ADDRESS, _decoded(ifaddrmsg, message))
         return done
@@ -226,6 +295,7 @@ class Links:
 
     def _forget(self, link: Link) -> None:
         """Removed, or renamed."""
+        self._present.discard(link.name)
         self.names.pop(link.index, None)
         link.index, link.carrier = 0, False
         link.addresses.clear()
