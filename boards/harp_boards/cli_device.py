@@ -19,21 +19,14 @@ from harp.tables.registers import BY_NAME
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--port", metavar="URL", help="Read them from this device.")
 @click.option("--baud", type=click.IntRange(1, MAX_BAUD), default=BAUD, show_default=True)
-@click.option("--markdown", is_flag=True, help="The reference page.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
-def registers(
-    names: tuple[str, ...], port: str | None, baud: int, markdown: bool, as_json: bool
-) -> None:
+def registers(names: tuple[str, ...], port: str | None, baud: int, as_json: bool) -> None:
     """The register map, or with --port what a board's registers hold."""
-    from harp_boards.register_page import markdown as page
-    from harp_boards.register_page import rows
+    from harp_boards.register_rows import rows
 
     unknown = [name for name in names if name not in BY_NAME]
     if unknown:
         raise click.UsageError(f"{unknown[0]!r} is no register; there are {', '.join(BY_NAME)}")
-    if markdown:
-        click.echo(page(), nl=False)
-        return
     chosen = [row for row in rows() if not names or row["name"] in names]
     values = _values(port, baud, [row["name"] for row in chosen]) if port else None
     if as_json:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import threading
 from collections import deque
-from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -13,13 +12,11 @@ from click.testing import CliRunner
 from harp.offload.client import Client
 from harp.tables.registers import REGISTERS
 from harp_boards.cli import harp_board
-from harp_boards.register_page import markdown
 from harp_boards.selftest import Outcome, Result, Selftest
 from harp_sim.device.board import Board
 from harp_sim.device.run import RealTime
 from harp_sim.model.config import Port
 
-PAGE = Path(__file__).parents[2] / "docs/registers.md"
 TURN_US = 200
 
 
@@ -123,10 +120,6 @@ def test_silence_ends_the_test() -> None:
     found = bench.results()
     assert list(found) == ["identity"]
     assert "no answer" in found["identity"].detail
-
-
-def test_the_page_in_docs_is_that_of_the_table() -> None:
-    assert PAGE.read_text(encoding="utf-8") == markdown(), "harp-board registers --markdown"
 
 
 def test_registers_as_json() -> None:
