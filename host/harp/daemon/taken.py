@@ -74,7 +74,7 @@ def filter_of(config: DaemonConfig, *, mip6: bool) -> Filter | None:
     """The rules of the software filter; None: nothing is to be filtered. With a board that judges,
     or without `filter.enabled`, only what the kernel would answer wrongly is dropped."""
     settings, board = config.filter, config.offload
-    judged_there = board.filter and board.device not in ("none", "software")
+    judged_there = board.filter and board.has_board
     judge = settings.enabled and not judged_there
     if mip6 and not judge:
         return None

@@ -234,6 +234,13 @@ WRONG = {
             ' for example link = "eth0"'
         ),
     ),
+    "a board without a name": (
+        '[offload]\ndevice = ""\n' + RIGHT,
+        (
+            'offload, device: "" wants text in quotes, not empty;'
+            ' for example device = "/dev/ttyUSB1"'
+        ),
+    ),
     "mobile nodes without keys": (
         changed("[group.home_agent]", "[group.home_agent]\nmn_auth = true"),
         (

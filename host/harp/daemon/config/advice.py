@@ -29,18 +29,13 @@ ROUND_TRIP_US = 2 * US_PER_MS
 def warnings_of(config: DaemonConfig) -> Iterator[Problem]:
     """In the order of the file."""
     yield from _process(config)
-    if has_board(config):
+    if config.offload.has_board:
         yield from _board(config)
     for number, group in enumerate(config.engine.groups, 1):
         place = f"group {number} (id {group.group})"
         yield from _protection(place, group)
         yield from _addresses(place, group)
-        yield from _detection(place, group, has_board(config))
-
-
-def has_board(config: DaemonConfig) -> bool:
-    """Whether a device other than this machine is configured."""
-    return config.offload.device not in ("none", "software")
+        yield from _detection(place, group, config.offload.has_board)
 
 
 def _process(config: DaemonConfig) -> Iterator[Problem]:

@@ -115,11 +115,15 @@ class ControlSettings:
     """Its group by name; empty: that of the process."""
 
 
+NO_BOARD = frozenset(("none", "software"))
+"""Names of devices that are this machine: the engine's timers watch, nftables filter."""
+
+
 @dataclass(frozen=True, slots=True)
 class OffloadSettings:
     """The board (offload.md)."""
 
-    device: str = "none"
+    device: Annotated[str, Meta(min_length=1)] = "none"
     """`none`, `software` (nftables), or a pyserial URL or device: `/dev/ttyUSB1`,
     `socket://127.0.0.1:5555`."""
     baud: Annotated[int, Meta(ge=9600, le=MAX_BAUD)] = BAUD
@@ -140,6 +144,11 @@ class OffloadSettings:
     """HARP from addresses that are no peers is dropped instead of limited."""
     pass_every: Annotated[int, Meta(ge=1, le=65535)] = PASS_EVERY
     """Every so many absorbed HELLOs one passes to the host."""
+
+    @property
+    def has_board(self) -> bool:
+        """A device other than this machine is configured."""
+        return self.device not in NO_BOARD
 
 
 @dataclass(frozen=True, slots=True)

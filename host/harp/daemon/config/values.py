@@ -107,6 +107,8 @@ def _bounded(base: Any, meta: Meta) -> str:
         return f"{words} from {meta.ge} to {meta.le}"
     if meta.max_length is not None:
         return f"{words} of {meta.min_length or 0} to {meta.max_length} characters"
+    if meta.min_length == 1:
+        return f"{words}, not empty"
     if meta.pattern is not None:
         return f"{words} that matches {meta.pattern}"
     return words
