@@ -51,7 +51,9 @@ def test_an_own_fault_is_one_line_and_a_file(
     with pytest.raises(Failure, match=r"internal fault: RuntimeError: no such thing") as failure:
         main.run(_config(tmp_path), tmp_path / "harpd.toml")
     assert "\n" not in failure.value.message
-    assert "in broken" in (tmp_path / "harpd.fault").read_text()
+    fault = tmp_path / "harpd.fault"
+    assert "in broken" in fault.read_text()
+    assert fault.stat().st_mode & 0o777 == 0o600
     missing = tmp_path / "missing"
     with pytest.raises(Failure, match=r"please report it$"):
         main.run(_config(tmp_path, state_dir=missing), tmp_path / "harpd.toml")

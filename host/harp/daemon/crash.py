@@ -6,6 +6,7 @@ withdraws as well as it can, its guard does the rest, and the service manager st
 
 from __future__ import annotations
 
+import os
 import traceback
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from harp.cli.common import Failure
 from harp.daemon.log import LOGGER
 
 FILE = "harpd.fault"
+_MODE = 0o600
+"""A traceback tells of members and bindings."""
 
 
 def note(error: BaseException, state_dir: Path) -> Failure:
@@ -21,7 +24,10 @@ def note(error: BaseException, state_dir: Path) -> Failure:
     text = "".join(traceback.format_exception(error))
     what = f"internal fault: {type(error).__name__}: {error}"
     try:
-        path.write_text(text, encoding="utf-8")
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+        with os.fdopen(os.open(path, flags, _MODE), "w", encoding="utf-8") as file:
+            os.fchmod(file.fileno(), _MODE)  # one from before may have another
+            file.write(text)
     except OSError as why:
         LOGGER.error("%s: %s", path, why.strerror)
         return Failure(f"{what}; please report it")

@@ -113,6 +113,7 @@ def test_flipped_octets_cost_no_other_record(tmp_path: Path, seed: int) -> None:
     bad = {at // each for at in hit}
     assert found == [record for number, record in enumerate(records) if number not in bad]
     aside = file.damaged.read_bytes()
+    assert file.damaged.stat().st_mode & 0o777 == 0o600
     assert all(one.octets in aside for one in damage)
     assert _reopened(path) == found
 
@@ -141,6 +142,21 @@ def test_a_swap_takes_what_was_appended_meanwhile_along(tmp_path: Path) -> None:
     file.append(kept(4))
     file.close()
     assert _reopened(path) == [kept(1, 2), kept(2), kept(3), kept(1, 3), kept(4)]
+
+
+def test_a_file_that_somebody_cut_short_is_not_swapped(tmp_path: Path) -> None:
+    path = tmp_path / "group-7.journal"
+    file = JournalFile(path)
+    file.open()
+    file.append(kept(1))
+    covers = file.octets
+    file.append(kept(2))
+    compaction.main(str(path), str(file.replacement), str(covers))
+    os.truncate(path, covers)
+    with pytest.raises(OSError, match="cut short by somebody else"):
+        file.swap(covers)
+    assert path.read_bytes() == kept(1)
+    file.close()
 
 
 def test_a_write_that_fails_half_way_leaves_whole_records(

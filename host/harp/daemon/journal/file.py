@@ -10,6 +10,7 @@ record cut short.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from pathlib import Path
 
@@ -115,13 +116,17 @@ class JournalFile:
             left = self.octets - since
             while left > 0:
                 data = source.read(min(left, _COPY_OCTETS))
+                if not data:
+                    raise OSError(errno.EIO, "the file was cut short by somebody else")
                 left -= len(data)
                 while data:
                     data = data[os.write(target, data) :]
 
     def _set_aside(self, damage: list[Damage]) -> None:
         """The newest damage only: a disk that breaks must not be filled too."""
-        with self.damaged.open("wb") as file:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+        with os.fdopen(os.open(self.damaged, flags, _MODE), "wb") as file:
+            os.fchmod(file.fileno(), _MODE)  # one from before may have another
             for each in damage:
                 file.write(f"# offset {each.offset}, {len(each.octets)} octets\n".encode())
                 file.write(each.octets + b"\n")
