@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import random
+import select
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -202,6 +207,31 @@ def test_no_room_for_a_second_file_at_start(
     file.append(kept(3))
     file.close()
     assert _reopened(path) == [kept(1), kept(3)]
+
+
+STARTS = """
+import os, signal, subprocess, sys
+program = [sys.executable, "-m", "harp.daemon.journal.compaction"]
+print(subprocess.Popen([*program, *sys.argv[1:], "9", str(os.getpid())]).pid, flush=True)
+signal.pause()
+"""
+
+
+def test_a_compaction_ends_with_who_started_it(tmp_path: Path) -> None:
+    old = tmp_path / "old"
+    os.mkfifo(old)  # it waits there for ever: nobody writes
+    command = [sys.executable, "-c", STARTS, str(old), str(tmp_path / "new")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as starter:
+        assert starter.stdout is not None
+        child = os.pidfd_open(int(starter.stdout.readline()))
+        starter.kill()
+    try:
+        assert select.select([child], [], [], 20)[0]
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(child, signal.SIGKILL)
+        os.close(child)
+    assert not (tmp_path / "new").exists()
 
 
 def test_only_the_last_of_each_thing_stays() -> None:

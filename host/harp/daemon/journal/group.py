@@ -10,6 +10,7 @@ answered meanwhile: the engine then counts the binding as `unprotected` after it
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -133,6 +134,7 @@ class GroupJournal:
         self._covers = self._file.octets
         command = [sys.executable, "-m", "harp.daemon.journal.compaction"]
         command += [str(self._file.path), str(self._file.replacement), str(self._covers)]
+        command.append(str(os.getpid()))
         try:
             self._process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
         except OSError:
