@@ -27,7 +27,7 @@ from cocotb.triggers import Event
 from harp.tables.offload import EVENT_KINDS, EVENT_STRIDE
 from harp.tables.reasons import OFFLOAD_REASONS, OUTCOMES, Outcome
 from harp_gateware.layouts import FrameError
-from harp_sim.bench.device import Device, Frame, Push
+from harp_sim.bench.device import RESTLESS, Device, Frame, Push
 from harp_sim.bench.scoreboard import OTHER, EventBoard, FrameBoard, Mismatches, Owed, VerdictBoard
 from harp_sim.bench.settings import Settings
 from harp_sim.coverage import Coverage
@@ -256,8 +256,12 @@ class Bench:
 
     async def _rest_of_events(self) -> None:
         """Read what is pending, and acknowledge it."""
-        while self._acks:
+        for _ in range(RESTLESS):
+            if not self._acks:
+                break
             await self.device.clocks(32)
+        else:
+            raise AssertionError("events without end")
         for kind, name in enumerate(EVENT_KINDS):
             pending = (await self.device.read("event_pending", kind))["indexes"]
             for index in (n for n in range(EVENT_STRIDE) if pending >> n & 1):

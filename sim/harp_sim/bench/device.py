@@ -34,6 +34,8 @@ PERIOD_NS = 8
 """Of the simulated clock; the design knows only clocks."""
 NAP_CLOCKS = 32
 """How long the pump sleeps when nothing moves."""
+RESTLESS = 1000
+"""Times 4 naps in which what is under way must have come out; two whole buffers take 50."""
 INPUT = {Port.NETWORK: "net", Port.HOST: "host"}
 OUTPUT = {Port.NETWORK: "to_net", Port.HOST: "to_host"}
 LINK_UP = packed(PORT_STATE, link=1, full_duplex=1, speed=2)
@@ -211,12 +213,14 @@ class Device:
 
     async def played(self) -> None:
         """Until every frame is in and nothing has come out for long enough."""
-        quiet = 0
+        quiet = restless = 0
         while quiet < 3:
             moves = self._moves
             await self.clocks(4 * NAP_CLOCKS)
             idle = self._get("net_idle") and self._get("host_idle") and not self.waiting
             quiet = quiet + 1 if idle and self._moves == moves else 0
+            restless = restless + 1 if idle else 0
+            assert restless < RESTLESS, "nothing comes in any more, and still something comes out"
         parts = {port: len(part) for port, part in self._parts.items()}
         assert not any(parts.values()), f"a frame that never ended: octets so far {parts}"
         for name in ("net_late", "host_late", "to_host_broken", "to_net_broken"):
