@@ -116,7 +116,7 @@ class Seen:
     at_ns: int
     member: str
     what: str
-    """`na`: unsolicited or solicited advertisement of the virtual address; `answer`: echo reply
+    """`na`: unsolicited advertisement of the virtual address; `answer`: echo reply
     from it; `ss_req`; `A+`, `A-`, `S+`, `S-`, `D+`, `D-`: a flag came or went; `left`."""
 
 
@@ -204,6 +204,8 @@ class Observer(Station):
             self._harp(member, frame[_PAYLOAD:], at_ns)
         elif frame[_PAYLOAD] == packets.ECHO_REPLY:
             self.seen.append(Seen(at_ns, member, "answer"))
+        elif frame[_PAYLOAD + 4] & _SOLICITED:
+            return  # an answer to one that asked: everybody else learns nothing from it
         elif frame[_PAYLOAD + 8 : _PAYLOAD + 24] == plan.VIRTUAL.packed:
             self._note(Seen(at_ns, member, "na"), "advertises the virtual address", "service")
         else:
@@ -245,6 +247,8 @@ class Observer(Station):
             self._timeline.add(one.member, text, kind, one.at_ns)
 
 
+_SOLICITED = 0x40
+"""S flag of a Neighbor Advertisement (RFC 4861 §4.4)."""
 _DISORDER_NS = 50_000_000
 """Frames of different ports may be read so much out of order."""
 _MEANINGS = {
