@@ -111,9 +111,7 @@ def test_observer_sees_roles_and_goodbye(world: World) -> None:
     assert texts == ["is synchronised", "is active", "is active no more", "says goodbye"]
 
 
-def test_observer_sees_answers_and_no_solicited_advertisement(
-    world: World, agent: StandInAgent
-) -> None:
+def test_solicited_advertisement_is_no_announcement(world: World, agent: StandInAgent) -> None:
     world.batch(CORE, f"neigh flush dev {plan.HOME}")
     with Observer(world, Timeline()) as observer, Pinger(world, CN, plan.VIRTUAL, 200):
         found = observer.wait(lambda: observer.first("answer", 0), 5.0)
