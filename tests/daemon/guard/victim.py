@@ -40,7 +40,8 @@ def main() -> None:
     guard = Guard(config, lambda event: print(event, flush=True), lambda *_: None)
     guard.open()
     rekeyed = daemon_config(run_dir, group_config(psk(257), INTERVAL_US))
-    signal.signal(signal.SIGHUP, lambda *_: guard.reconfigure(rekeyed))
+    reload = list[int]()
+    signal.signal(signal.SIGHUP, lambda number, _: reload.append(number))
     os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(50))
     ballast = bytearray(int(sys.argv[3]) << 20)
     ballast[::4096] = bytes(len(ballast) // 4096)
@@ -73,6 +74,9 @@ def main() -> None:
         # The engine is alone and would take over by itself: only its HELLOs are wanted here.
         wake = min(guard.deadline or 0, engine.deadline or 0)
         select.select([], [], [], max(0, wake - clock.now_us()) / US_PER_S)
+        if reload:
+            reload.clear()
+            guard.reconfigure(rekeyed)
         guard.feed(clock.now_us())
         switch.renew(clock.now_us())
         effects = engine.expire(clock.now_us())

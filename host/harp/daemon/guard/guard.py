@@ -9,10 +9,12 @@ import os
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from harp.cli.common import Failure
+from harp.daemon.clock import SystemClock
 from harp.daemon.config.model import Policy
 from harp.daemon.dataplane.plan import plan_of
 from harp.daemon.guard.goodbye import timestamp_of
@@ -33,6 +35,10 @@ if TYPE_CHECKING:
 
 _START_S = 10
 """A guard that takes longer to start has failed."""
+_END_S = 2
+"""A guard that takes longer to end is killed."""
+_BEAT_US = 200_000
+"""A guard wakes up at least so often."""
 _LOOK_US = 1_000_000
 """How often harpd looks whether its guard lives."""
 _FEEDS = 4
@@ -45,6 +51,34 @@ _MH_TYPE_AT = 2
 _MODULE = "harp.daemon.guard.process"
 
 
+class _Coming(NamedTuple):
+    """A guard that does not watch yet."""
+
+    process: subprocess.Popen[bytes]
+    """It."""
+    said: socket.socket
+    """What it says."""
+    setup: Setup
+    """What it was told."""
+
+    def watches(self) -> bool:
+        """Waits as long as the socket's time-out is; False: not yet. Raises OSError: it failed."""
+        try:
+            said = self.said.recv(1)
+        except BlockingIOError:
+            return False
+        except ConnectionError:
+            said = b""
+        if said != READY:
+            raise OSError("it ended before it watched")
+        return True
+
+    def end(self) -> None:
+        """Whatever it does."""
+        self.said.close()
+        _end(self.process)
+
+
 class Guard:
     """A `parts.Guard`. Opened by the loop's thread: its death is what the guard waits for."""
 
@@ -53,15 +87,18 @@ class Guard:
         self._deliver = deliver
         self._tell = tell
         self._slots: dict[tuple[int, str, bytes], int] = {}
-        self._setup = _setup_of(config)
+        self._setup = self._known = _setup_of(config)
+        """What a guard is to know; what this one does."""
         points = next(iter(self._groups.values())).code_points
         self._codec = Codec(points)
+        self._clock = SystemClock()
         self._mh_type = points.mh_type_harp
         self._armed: set[int] = set()
         self._fired_before = 0
         self._look_at = 0
         self._feed_at = 0
-        self._retiring: subprocess.Popen[bytes] | None = None
+        self._coming: _Coming | None = None
+        """Takes the place of `_process` as soon as it watches."""
         self._memory = -1
         self._shared: Shared | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -75,30 +112,38 @@ class Guard:
         """Starts the process. Raises Failure."""
         self._memory = make_memory(self._setup.slots)
         self._shared = Shared(self._memory, self._setup.slots)
-        self._shared.lock.make()
-        self._shared.lock.hold()
-        with self._start() as said:
-            said.settimeout(_START_S)
-            try:
-                ready = said.recv(1) == READY
-            except OSError:
-                ready = False
-        if not ready:
-            raise Failure("the guard process did not start; `guard = false` goes without it")
+        coming: _Coming | None = None
+        try:
+            self._shared.lock.make()
+            self._shared.lock.hold()
+            coming = self._start()
+            coming.said.settimeout(_START_S)
+            coming.watches()
+        except OSError as error:
+            if coming is not None:
+                coming.end()
+            raise Failure(
+                f"the guard process did not start: {error}; `guard = false` goes without it"
+            ) from None
+        coming.said.close()
+        self._process = coming.process
 
     def reconfigure(self, config: DaemonConfig) -> None:
         """Keys and intervals of running groups are others: a guard that knows them takes the place
-        of this one, which watches on until then."""
-        process, shared = self._process, self._shared
-        if shared is None or process is None:
+        of this one, which watches until that one does."""
+        if self._shared is None:
             return
+        before = self._limits()
         self._groups = {each.group: each for each in config.engine.groups}
-        slots = self._setup.slots  # the memory stays
-        self._setup = replace(_setup_of(config), slots=slots)
-        self._arm()
-        self._retire()
-        self._retiring = process
-        self._replace()
+        if self._limits() != before:
+            self._arm()
+        setup = replace(_setup_of(config), slots=self._setup.slots)  # the memory stays
+        if setup != self._setup:
+            self._setup = setup
+            self._replace()
+
+    def _limits(self) -> dict[int, int]:
+        return {number: group.detection_us for number, group in self._groups.items()}
 
     def feed(self, now_us: int) -> None:
         """The loop lives. Every now and then: does the guard?"""
@@ -116,10 +161,11 @@ class Guard:
             )
             self._deliver(Fenced(True))
             self._deliver(Fenced(False))
+        if self._coming is not None:
+            self._take_over(self._coming)
         if now_us >= self._look_at:
             self._look_at = now_us + _LOOK_US
             self._look_after()
-            self._retire()
 
     def sent(self, packet: SendPacket) -> None:
         """Keeps what a goodbye has to follow: each HELLO, and the timestamp of anything signed."""
@@ -148,6 +194,8 @@ class Guard:
     def _arm(self) -> None:
         if self._shared is not None:
             times = [self._groups[group].detection_us for group in self._armed]
+            # Nothing had to be fed as often as now: fed first, and only then a shorter limit.
+            self._shared.fed_us = self._clock.now_us()
             self._shared.limit_us = min(times, default=0)
         self._feed_at = 0
 
@@ -158,54 +206,81 @@ class Guard:
             return
         shared.closing = not withdraw
         shared.lock.release()
-        self._retire()
+        if self._coming is not None:
+            self._coming.end()
         if process is not None:
-            process.wait()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(_END_S)
+            _end(process)
         shared.close()
         os.close(self._memory)
-        self._shared = self._process = None
+        self._shared = self._process = self._coming = None
 
     def status(self) -> GuardStatus:
         """As of now."""
         running = self._process is not None and self._process.poll() is None
         return GuardStatus(running, tuple(sorted(self._armed)), self._fired_before)
 
-    def _start(self) -> socket.socket:
-        """Starts a process; on the socket it says when it watches."""
+    def _start(self) -> _Coming:
+        """Starts a process, which says on the socket when it watches. Raises OSError."""
         mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", _MODULE, str(self._memory), str(theirs.fileno())],
-                pass_fds=(self._memory, theirs.fileno()),
-                stdin=subprocess.DEVNULL,
-                # A Ctrl-C at the terminal is for harpd.
-                start_new_session=True,
-            )
-        mine.sendall(self._setup.dump())
-        return mine
+        mine.setblocking(False)
+        try:
+            with theirs:
+                mine.sendall(self._setup.dump())
+                process = subprocess.Popen(
+                    [sys.executable, "-m", _MODULE, str(self._memory), str(theirs.fileno())],
+                    pass_fds=(self._memory, theirs.fileno()),
+                    stdin=subprocess.DEVNULL,
+                    # A Ctrl-C at the terminal is for harpd.
+                    start_new_session=True,
+                )
+        except OSError:
+            mine.close()
+            raise
+        return _Coming(process, mine, self._setup)
 
     def _look_after(self) -> None:
         """A guard that died is replaced, which the loop does not wait for. Nobody guards until
-        then, so it is told loudly."""
+        then, so it is told loudly. So is one that could not be replaced at a reload."""
         assert self._process is not None
-        status = self._process.poll()
-        if status is None:
+        if self._coming is not None:
             return
-        self._tell(Level.ERROR, f"the guard ended with status {status}: starting another")
-        self._replace()
-
-    def _retire(self) -> None:
-        """The guard that another one took the place of."""
-        if self._retiring is not None:
-            self._retiring.kill()
-            self._retiring.wait()
-            self._retiring = None
+        status = self._process.poll()
+        if status is not None:
+            self._tell(Level.ERROR, f"the guard ended with status {status}: starting another")
+        if status is not None or self._known != self._setup:
+            self._replace()
 
     def _replace(self) -> None:
+        """Starts the next guard; one that does not watch yet is none to wait for any more."""
+        if self._coming is not None:
+            self._coming.end()
+            self._coming = None
         try:
-            self._start().close()
+            self._coming = self._start()
         except OSError as error:
             self._tell(Level.ERROR, f"the guard does not start: {error}")
+
+    def _take_over(self, coming: _Coming) -> None:
+        """The next guard watches: the one before may go."""
+        assert self._process is not None
+        try:
+            if not coming.watches():
+                return
+        except OSError as error:
+            self._tell(Level.ERROR, f"the guard does not start: {error}")
+            coming.end()
+        else:
+            coming.said.close()
+            _end(self._process)
+            self._process, self._known = coming.process, coming.setup
+        self._coming = None
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    process.wait()
 
 
 def _setup_of(config: DaemonConfig) -> Setup:
@@ -231,7 +306,9 @@ def _setup_of(config: DaemonConfig) -> Setup:
     fifo = config.scheduling.policy is Policy.FIFO
     # Above harpd: one that runs wild must not keep its guard from running.
     priority = min(99, config.scheduling.priority + 1) if fifo else 0
-    return Setup(tuple(guarded), slots, priority, points)
+    # One that sleeps while a limit is set must wake up before that has passed.
+    beat_us = min(_BEAT_US, *(group.detection_us for group in config.engine.groups))
+    return Setup(tuple(guarded), slots, priority, beat_us, points)
 
 
 def _destinations(group: GroupConfig) -> int:

@@ -28,23 +28,20 @@ from harp.daemon.netlink.addresses import remove_address
 from harp.daemon.netlink.connection import Netlink
 from harp.daemon.netlink.routes import MAIN_TABLE, remove_local, remove_route
 from harp.daemon.netlink.rules import remove_rule
-from harp.daemon.sockets.filters import attach, nothing
+from harp.daemon.sockets.quiet import quiet
 from harp.engine.config import Key
 from harp.tables.codepoints import CodePoints
 from harp.tables.constants import GOODBYE_HELLOS
-from harp.tables.mh import HOP_LIMIT, NEXT_HEADER
+from harp.tables.mh import NEXT_HEADER
 from harp.wire.codec import Codec
 
 READY = b"R"
 """Answer to the setup: the guard watches."""
 GOODBYE_GAP_S = 0.005
 """Between the goodbyes: the first is at once, the others are for a link that loses one."""
-_BEAT_US = 200_000
-"""The guard shows that it lives at least so often."""
 _PR_SET_NAME, _PR_SET_DUMPABLE = 15, 4
 _LOCK_ALL = 3
 _NO_CHECKSUM = struct.pack("=i", -1)
-_US_PER_S = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +76,8 @@ class Setup:
     """HELLO slots in the shared memory."""
     priority: int
     """SCHED_FIFO priority; 0: as any process."""
+    beat_us: int
+    """The guard wakes up and shows that it lives at least so often."""
     code_points: dict[str, Any]
     """As numbers and text."""
 
@@ -100,6 +99,7 @@ class Watch:
     def __init__(self, setup: Setup, shared: Shared) -> None:
         self._shared = shared
         self._groups = setup.groups
+        self._beat_us = setup.beat_us
         points = setup.code_points | {
             "multicast_group": IPv6Address(setup.code_points["multicast_group"])
         }
@@ -123,7 +123,7 @@ class Watch:
                 return
             now = time.monotonic_ns() // 1000
             self._shared.beat_us = now
-            fed, limit = self._shared.fed_us, self._shared.limit_us
+            fed, limit = self._shared.fed_and_limit()
             if limit and now - fed >= limit and fed != self._fired_at:
                 # Told first: a daemon that wakes up now must not believe that it serves.
                 self._shared.fired += 1
@@ -131,10 +131,10 @@ class Watch:
 
     def _wake_us(self) -> int:
         now = time.monotonic_ns() // 1000
-        fed, limit = self._shared.fed_us, self._shared.limit_us
+        fed, limit = self._shared.fed_and_limit()
         if not limit or fed == self._fired_at:
-            return now + _BEAT_US
-        return min(fed + limit, now + _BEAT_US)
+            return now + self._beat_us
+        return min(fed + limit, now + self._beat_us)
 
     def _withdraw(self) -> None:
         """Address and rule of every group, then the goodbyes."""
@@ -190,15 +190,10 @@ def _off(group: GuardedGroup) -> list[bytes]:
 
 
 def _sender() -> socket.socket:
-    """Mobility Headers with hop limit 255 and their own checksum (harp.md §2)."""
+    """Mobility Headers with their own checksum, sent as harpd sends (harp.md §2)."""
     sock = socket.socket(socket.AF_INET6, socket.SOCK_RAW, NEXT_HEADER)
-    sock.setblocking(False)
     sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_CHECKSUM, _NO_CHECKSUM)
-    sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, HOP_LIMIT)
-    sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, HOP_LIMIT)
-    sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_LOOP, 0)
-    attach(sock, nothing())
-    return sock
+    return quiet(sock)
 
 
 def main() -> None:

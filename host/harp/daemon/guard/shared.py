@@ -76,6 +76,12 @@ class Shared:
     def limit_us(self, value: int) -> None:
         _WORD.pack_into(self._memory, _LIMIT, value)
 
+    def fed_and_limit(self) -> tuple[int, int]:
+        """`fed_us`, `limit_us`. They are written in this order, so they are read in the other: a
+        limit that is new comes with the feed before it."""
+        limit = self.limit_us
+        return self.fed_us, limit
+
     @property
     def fired(self) -> int:
         """How often the guard withdrew because harpd was silent."""

@@ -14,9 +14,9 @@ from functools import lru_cache
 from ipaddress import IPv6Address
 
 from harp.daemon.links import Links, Tell
-from harp.daemon.sockets.filters import attach, nothing
 from harp.daemon.sockets.mobility import raw_socket
-from harp.daemon.sockets.options import IPV6_FREEBIND, PKTINFO
+from harp.daemon.sockets.options import PKTINFO
+from harp.daemon.sockets.quiet import CS6, quiet
 from harp.engine.effects import ICMPV6, Level, SendPacket, SendParameterProblem
 from harp.tables.ipv6 import FIXED_HEADER_OCTETS, ROUTING_TYPE_2, NextHeader
 from harp.tables.mh import HOP_LIMIT, NEXT_HEADER
@@ -28,14 +28,9 @@ _ROUTING = struct.Struct("!BBBB4x16s")
 _PROBLEM = struct.Struct("!BBHI")
 """ICMPv6 Parameter Problem: type, code, checksum (the kernel's), pointer."""
 _VERSION = 6 << 28
-_CS6 = 48 << 2
-"""Traffic class of network control."""
-_PRIORITY = 6
-"""SO_PRIORITY: interactive, the highest without a privilege."""
 _PARAMETER_PROBLEM = 4
 _MIN_MTU_OCTETS = 1280
 _ICMP_HEADER_OCTETS = 8
-_SEND_OCTETS = 4 << 20
 
 Ancillary = list[tuple[int, int, bytes]]
 Address = tuple[str, int, int, int]
@@ -56,8 +51,8 @@ class PacketSender:
         self._tell = tell
         self._mip6 = mip6
         self._told: set[str] = set()
-        self._mobility = _quiet(raw_socket())
-        self._icmp = _quiet(socket.socket(socket.AF_INET6, socket.SOCK_RAW, ICMPV6))
+        self._mobility = quiet(raw_socket())
+        self._icmp = quiet(socket.socket(socket.AF_INET6, socket.SOCK_RAW, ICMPV6))
         self._whole = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_RAW)
         self._whole.setblocking(False)
 
@@ -133,7 +128,7 @@ def _with_routing_header(packet: SendPacket) -> bytes:
     """The whole IPv6 packet: to the care-of address, then by the type 2 routing header home."""
     routing = _ROUTING.pack(packet.protocol, 2, ROUTING_TYPE_2, 1, packet.destination)
     header = _FIXED.pack(
-        _VERSION | _CS6 << 20,
+        _VERSION | CS6 << 20,
         len(routing) + len(packet.payload),
         NextHeader.ROUTING,
         packet.hop_limit,
@@ -141,21 +136,3 @@ def _with_routing_header(packet: SendPacket) -> bytes:
         packet.via,
     )
     return header + routing + packet.payload
-
-
-def _quiet(opened: socket.socket) -> socket.socket:
-    """Made for sending alone, as RFC 5082 wants it; nothing that arrives waits in it."""
-    attach(opened, nothing())
-    for option, value in (
-        (socket.IPV6_UNICAST_HOPS, HOP_LIMIT),
-        (socket.IPV6_MULTICAST_HOPS, HOP_LIMIT),
-        (socket.IPV6_MULTICAST_LOOP, 0),
-        (socket.IPV6_TCLASS, _CS6),
-        # The last answers leave from an address that was withdrawn a moment ago.
-        (IPV6_FREEBIND, 1),
-    ):
-        opened.setsockopt(socket.IPPROTO_IPV6, option, value)
-    opened.setsockopt(socket.SOL_SOCKET, socket.SO_PRIORITY, _PRIORITY)
-    opened.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_OCTETS)
-    opened.setblocking(False)
-    return opened
