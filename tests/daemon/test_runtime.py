@@ -6,7 +6,7 @@ import asyncio
 import os
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import pytest
 from tests.daemon.site import GROUP, HOME, OWN, PEER, VIRTUAL
@@ -386,7 +386,7 @@ def test_the_last_event_is_the_stop_and_who_waits_for_an_answer_is_let_go() -> N
     assert waiting[0].cancelled()
 
 
-def _fail(*_: object) -> list[Effect]:
+def _fail(*_: object) -> NoReturn:
     raise ZeroDivisionError
 
 

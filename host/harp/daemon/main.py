@@ -146,6 +146,7 @@ class Daemon:
         take = Taken(runtime, rules, assembly, metrics, mip6=endpoints.mip6)
         reload = Reload(self._path, self._config, take, self._notifier)
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload.on_signal)
+        stack.push_async_callback(reload.close)
         counts = taker.filter_counts
         answers = Answers(runtime, assembly.parts, assembly.events, reload, self._path, counts)
         control = Control(self._config.control, answers, assembly.events)

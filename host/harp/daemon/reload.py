@@ -6,7 +6,8 @@ without an outage")
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from harp.cli.common import Failure
@@ -16,8 +17,9 @@ from harp.daemon.config.model import DaemonConfig
 from harp.daemon.log import LOGGER
 from harp.daemon.notify import Notifier
 
-Take = Callable[[DaemonConfig, DaemonConfig], None]
-"""Told the configuration before, and after with all that can be taken at once."""
+Take = Callable[[DaemonConfig, DaemonConfig], Awaitable[None]]
+"""Told the configuration before, and after with all that can be taken at once. `Failure`: nothing
+of it was taken."""
 
 
 class Reload:
@@ -29,16 +31,26 @@ class Reload:
         self._path = path
         self._take = take
         self._notifier = notifier
+        self._alone = asyncio.Lock()
+        self._signalled: set[asyncio.Task[None]] = set()
 
-    def __call__(self) -> Difference:
+    async def __call__(self) -> Difference:
         """Reads the file and takes what can be taken. `Failure`: the file is not right, and
-        everything stays as it is."""
+        everything stays as it is. One after the other."""
+        async with self._alone:
+            return await self._reload()
+
+    async def close(self) -> None:
+        """Waits for one that is under way."""
+        await asyncio.gather(*self._signalled)
+
+    async def _reload(self) -> Difference:
         self._notifier.reloading()
         try:
             new = load(self._path)
             found = difference(self.config, new)
             taken = live_part(self.config, new)
-            self._take(self.config, taken)
+            await self._take(self.config, taken)
             self.config = taken
         finally:
             self._notifier.ready("reloaded")
@@ -52,7 +64,14 @@ class Reload:
 
     def on_signal(self) -> None:
         """SIGHUP."""
+        task = asyncio.create_task(self._on_signal())
+        self._signalled.add(task)
+        task.add_done_callback(self._signalled.discard)
+
+    async def _on_signal(self) -> None:
         try:
-            self()
+            await self()
         except Failure as error:
             LOGGER.error("reload: %s; going on as before", error.format_message())
+        except Exception:  # ours: told, and harpd lives on
+            LOGGER.exception("reload")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 
 from harp.cli.common import Failure
 from harp.daemon import privileges
@@ -14,6 +15,7 @@ from harp.daemon.log import LEVELS, LOGGER
 from harp.daemon.metrics.server import MetricsServer
 from harp.daemon.runtime import Runtime
 from harp.engine.config import GroupConfig
+from harp.engine.reconfigure import check
 
 
 class Taken:
@@ -35,10 +37,18 @@ class Taken:
         self._moving: asyncio.Task[None] | None = None
         self._mip6 = mip6
 
-    def __call__(self, old: DaemonConfig, new: DaemonConfig) -> None:
-        """`Failure`: the filter's new rules were refused; nothing else is changed then."""
+    async def __call__(self, old: DaemonConfig, new: DaemonConfig) -> None:
+        """`Failure`: a group's change or the filter's new rules were refused; nothing is changed
+        then."""
+        changed = [
+            (before, after)
+            for before, after in zip(old.engine.groups, new.engine.groups, strict=True)
+            if before != after
+        ]
+        for before, after in changed:
+            _demand_live(before, after)
         if old.filter != new.filter:
-            self._replace_filter(new)
+            await self._replace_filter(new)
         LOGGER.setLevel(LEVELS[new.log_level])
         if old.scheduling != new.scheduling:
             for line in privileges.apply(new.scheduling):
@@ -46,16 +56,9 @@ class Taken:
         self._assembly.on_role.reconfigure(new)
         if old.metrics_listen != new.metrics_listen:
             self._moving = asyncio.create_task(self._move_metrics(new.metrics_listen))
-        for before, after in zip(old.engine.groups, new.engine.groups, strict=True):
-            if before != after:
-                self._reconfigure(after)
+        for _, after in changed:
+            self._runtime.reconfigure(after)
         self._assembly.parts.guard.reconfigure(new)
-
-    def _reconfigure(self, group: GroupConfig) -> None:
-        try:
-            self._runtime.reconfigure(group)
-        except ValueError as error:
-            raise Failure(f"group {group.group}: {error}") from None
 
     async def _move_metrics(self, where: str) -> None:
         try:
@@ -63,11 +66,22 @@ class Taken:
         except Failure as error:
             LOGGER.error("reload: %s", error.format_message())
 
-    def _replace_filter(self, new: DaemonConfig) -> None:
-        """`enabled` itself waits for a start where it would make or remove the table."""
+    async def _replace_filter(self, new: DaemonConfig) -> None:
+        """`enabled` itself waits for a start where it would make or remove the table. On a thread:
+        a program runs for it, which may take longer than a detection time."""
         rules = filter_of(new, mip6=self._mip6)
-        if self._rules is not None and rules is not None:
-            self._rules.replace(rules)
+        if self._rules is None or rules is None:
+            return
+        loop = asyncio.get_running_loop()
+        with ThreadPoolExecutor(1, "harpd-reload", privileges.as_the_loop) as thread:
+            await loop.run_in_executor(thread, self._rules.replace, rules)
+
+
+def _demand_live(before: GroupConfig, after: GroupConfig) -> None:
+    try:
+        check(before, after)
+    except ValueError as error:
+        raise Failure(str(error)) from None
 
 
 def filter_of(config: DaemonConfig, *, mip6: bool) -> Filter | None:

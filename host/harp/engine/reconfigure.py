@@ -31,14 +31,19 @@ def own_copy(config: GroupConfig) -> GroupConfig:
     return replace(config, **{name: replace(getattr(config, name)) for name in _NESTED})
 
 
-def take(current: GroupConfig, new: GroupConfig) -> None:
-    """Writes new settings into a group's own copy. ValueError names one that may not change; then
-    nothing has."""
+def check(current: GroupConfig, new: GroupConfig) -> None:
+    """ValueError names a setting that may not change."""
     for each in fields(new):
         if each.name not in LIVE and getattr(new, each.name) != getattr(current, each.name):
             raise ValueError(f"group {current.group}: {each.name} is fixed while the group runs")
     if new.protection.security is not current.protection.security:
         raise ValueError(f"group {current.group}: security is fixed while the group runs")
+
+
+def take(current: GroupConfig, new: GroupConfig) -> None:
+    """Writes new settings into a group's own copy. ValueError as `check`; then nothing has
+    changed."""
+    check(current, new)
     for name in LIVE:
         if name in _NESTED:
             _overwrite(getattr(current, name), getattr(new, name))

@@ -136,6 +136,11 @@ class Living:
         store.apply((BindingCache(home, care_of, flags, 6, HOUR_S), rich), position, now)
 
 
+async def nothing_changed() -> Difference:
+    """A reload of the same file."""
+    return Difference(())
+
+
 @asynccontextmanager
 async def living(
     socket: Path,
@@ -143,7 +148,7 @@ async def living(
     groups: tuple[int, ...] = (7,),
     lonely: bool = False,
     settings: ControlSettings | None = None,
-    reload: Reload = lambda: Difference(()),
+    reload: Reload = nothing_changed,
     filter_counts: FilterCounts | None = None,
     observers: Callable[[EngineConfig], tuple[Observer, ...]] = lambda _: (),
 ) -> AsyncIterator[Living]:

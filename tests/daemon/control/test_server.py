@@ -446,6 +446,19 @@ def test_a_watcher_that_goes_is_forgotten(tmp_path: Path) -> None:
     run(tmp_path, body)
 
 
+def test_a_watcher_leaves_nothing_behind_when_harpd_ends(tmp_path: Path) -> None:
+    async def body(here: Living) -> None:
+        reader, writer = await asyncio.open_unix_connection(str(here.socket))
+        writer.write(b'{"schema": 1, "command": "watch"}\n')
+        await until(lambda: here.events.watchers == 1)
+        await here.control.close()
+        await reader.read()
+        writer.close()
+        await until(lambda: asyncio.all_tasks() == {asyncio.current_task()})
+
+    run(tmp_path, body)
+
+
 def test_watch_ends_when_nothing_happens(tmp_path: Path) -> None:
     async def body(here: Living) -> None:
         await becomes(here, Role.ACTIVE)
@@ -462,7 +475,7 @@ def test_watch_ends_when_nothing_happens(tmp_path: Path) -> None:
 def test_a_mistake_of_ours_is_told_and_survived(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def reload() -> Difference:
+    async def reload() -> Difference:
         raise ZeroDivisionError
 
     async def body(here: Living) -> None:
@@ -483,11 +496,14 @@ def test_reload(tmp_path: Path) -> None:
             "at_next_start": ["control.socket: c → d (at the next start)"],
         }
 
-    run(tmp_path, body, reload=lambda: Difference(changes))
+    async def reload() -> Difference:
+        return Difference(changes)
+
+    run(tmp_path, body, reload=reload)
 
 
 def test_reload_of_a_bad_file(tmp_path: Path) -> None:
-    def reload() -> Difference:
+    async def reload() -> Difference:
         raise BadConfig(Path("/etc/x.toml"), [Problem("", "group", "is missing")])
 
     async def body(here: Living) -> None:

@@ -184,6 +184,15 @@ def test_an_address_that_cannot_be_had() -> None:
         assert server.addresses == []
         with pytest.raises(Failure, match=r"^metrics at 192.0.2.1:9342: .*metrics_listen says"):
             await server.listen("192.0.2.1:9342")
+        await server.listen(f"127.0.0.1:{await free_port()}")
+        before = server.addresses
+        with pytest.raises(Failure):
+            await server.listen("192.0.2.1:9342")
+        assert server.addresses == before != []
+        await server.listen(f"127.0.0.1:{await free_port()}")
+        assert len(server.addresses) == 1 and server.addresses != before
+        await server.listen("")
+        assert server.addresses == []
         await server.close()
 
     asyncio.run(body())

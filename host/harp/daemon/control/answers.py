@@ -42,7 +42,7 @@ COMMANDS = {
 PATIENCE_S = 5.0
 """The engine answers at once, or something is wrong."""
 
-Reload = Callable[[], Difference]
+Reload = Callable[[], Awaitable[Difference]]
 """Reads the configuration again and takes what can be taken. Raises Failure."""
 
 FilterCounts = Callable[[], Awaitable[FilterStatus | None]]
@@ -97,10 +97,10 @@ class Answers:
         """The board, and what the filter in software counted."""
         return {"offload": self._parts.offload.status(), "filter": await self._filter_counts()}
 
-    def reload(self) -> dict[str, object]:
+    async def reload(self) -> dict[str, object]:
         """The configuration read again."""
         try:
-            found = self._reload()
+            found = await self._reload()
         except Failure as failure:
             raise Refused(Wrong.BAD_CONFIGURATION, failure.format_message()) from None
         return {"taken": list(found.live), "at_next_start": list(found.restart)}

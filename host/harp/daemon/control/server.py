@@ -136,7 +136,7 @@ class Control:
         elif question is Question.OFFLOAD:
             writer.write(success(await self._answers.offload()))
         elif question is Question.RELOAD:
-            writer.write(success(self._answers.reload()))
+            writer.write(success(await self._answers.reload()))
         elif question is Question.BINDINGS:
             await self._bindings(request, writer)
         else:
@@ -159,12 +159,15 @@ class Control:
             with self._events.feed(request.since) as feed:
                 while True:
                     news = asyncio.ensure_future(feed.next())
-                    await asyncio.wait({news, gone}, return_when=asyncio.FIRST_COMPLETED)
-                    if gone.done():
-                        news.cancel()
-                        raise ConnectionResetError
+                    try:
+                        await asyncio.wait({news, gone}, return_when=asyncio.FIRST_COMPLETED)
+                        if gone.done():
+                            raise ConnectionResetError
+                        event = news.result()
+                    finally:
+                        news.cancel()  # of no effect if it came
                     lost, feed.lost = feed.lost, 0
-                    writer.write(success({"event": news.result(), "lost": lost}, more=True))
+                    writer.write(success({"event": event, "lost": lost}, more=True))
                     await writer.drain()
         finally:
             gone.cancel()

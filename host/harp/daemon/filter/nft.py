@@ -78,14 +78,19 @@ def _nft(*words: str, text: str = "") -> str:
             "the software filter needs nft: install the package nftables, "
             "or set enabled = false in [filter]"
         )
-    done = subprocess.run(
-        [program, *words],
-        input=text,
-        capture_output=True,
-        text=True,
-        timeout=_TIMEOUT_S,
-        check=False,
-    )
+    try:
+        done = subprocess.run(
+            [program, *words],
+            input=text,
+            capture_output=True,
+            text=True,
+            timeout=_TIMEOUT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise Failure(f"the software filter: nft took longer than {_TIMEOUT_S:g} s") from None
+    except OSError as error:
+        raise Failure(f"the software filter: {program}: {error.strerror}") from None
     if done.returncode:
         why = (done.stderr.strip().splitlines() or ["no reason given"])[0]
         raise Failure(f"the software filter is not loaded: nft: {why}")

@@ -58,19 +58,21 @@ class MetricsServer:
         self._askers: set[asyncio.Task[None]] = set()
 
     async def listen(self, where: str) -> None:
-        """From now on there, and there only; empty: nowhere. `Failure`: it cannot be had."""
-        await self.close()
+        """From now on there, and there only; empty: nowhere. `Failure`: it cannot be had, and
+        everything stays as it was."""
         place = parse_listen(where)
-        if place is None:
-            return
-        try:
-            self._server = await asyncio.start_server(
-                self._connected, str(place.address), place.port, limit=MAX_HEAD_OCTETS
-            )
-        except OSError as error:
-            raise Failure(
-                f"metrics at {where}: {error.strerror}; [daemon] metrics_listen says where"
-            ) from None
+        fresh = None
+        if place is not None:
+            try:
+                fresh = await asyncio.start_server(
+                    self._connected, str(place.address), place.port, limit=MAX_HEAD_OCTETS
+                )
+            except OSError as error:
+                raise Failure(
+                    f"metrics at {where}: {error.strerror}; [daemon] metrics_listen says where"
+                ) from None
+        await self.close()
+        self._server = fresh
 
     @property
     def addresses(self) -> list[tuple[str, int]]:
