@@ -222,6 +222,27 @@ def test_the_command_of_a_role_is_told_in_order(tmp_path: Path) -> None:
     ]
 
 
+def test_a_command_that_cannot_be_run_keeps_no_other_from_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    told = tmp_path / "told"
+    settings = (
+        (GROUP, GroupSettings("home", on_role=("zero\0octet",))),
+        (9, GroupSettings("home", on_role=("/bin/sh", "-c", f": > {told}"))),
+    )
+
+    async def scene() -> None:
+        on_role = OnRole(_config(tmp_path, groups=settings))
+        on_role.role(StateChanged(GROUP, Role.INIT, Role.STANDBY, "start"))
+        on_role.role(StateChanged(9, Role.INIT, Role.STANDBY, "start"))
+        async with asyncio.timeout(20):
+            await on_role.close()
+
+    asyncio.run(scene())
+    assert told.exists()
+    assert "on_role: zero\0octet: embedded null byte" in caplog.messages
+
+
 def test_a_line_of_no_group(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "harp"):
         tell(Level.WARNING, "100 % sure")

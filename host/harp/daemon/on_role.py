@@ -67,7 +67,10 @@ class OnRole:
             command = self._commands.get(change.group)
             if command:
                 words = (str(change.group), change.old.value, change.new.value, change.reason)
-                await _run((*command, *words))
+                try:
+                    await _run((*command, *words))
+                except Exception as error:  # such as a zero octet in a word: the next is told
+                    LOGGER.error("on_role: %s: %s", command[0], error)
             self._changes.task_done()
 
 
