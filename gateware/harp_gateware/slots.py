@@ -108,7 +108,7 @@ class Slots(wiring.Component):
         m.d.comb += self.resigns.eq(self._quits.any())
 
     def _schedule(self, m: Module) -> None:
-        """One slot after the other: is it due, and when next; 2 clocks a slot, 40 if it is."""
+        """One slot after the other: is it due, and when next; 3 clocks a slot, 40 if it is."""
         rows = self._rows
         index = Signal(range(SLOTS))
         started = Signal(self._slots)
@@ -131,13 +131,17 @@ class Slots(wiring.Component):
             rows.schedule_next.missed.eq(rows.schedule.missed + 1),
         ]
         with m.FSM() as fsm:
-            with m.State("Look"):
+            with m.State("Fetch"):
                 m.d.sync += [
-                    period.eq(Mux(given < MIN_PERIOD_US, MIN_PERIOD_US, given)),
+                    period.eq(given),
                     percent.eq(rows.schedule.jitter),
-                    late.eq(~(self._now - rows.schedule.due)[SPAN - 1]),
                     next_due.eq(rows.schedule.due),
                 ]
+                m.next = "Look"
+            with m.State("Look"):
+                m.d.sync += late.eq(~(self._now - next_due)[SPAN - 1])
+                with m.If(period < MIN_PERIOD_US):
+                    m.d.sync += period.eq(MIN_PERIOD_US)
                 with m.If(~(started & here).any()):
                     m.d.sync += [late.eq(1), next_due.eq(self._now)]
                 m.next = "Judge"
@@ -147,7 +151,7 @@ class Slots(wiring.Component):
                     m.next = "Draw"
                 with m.Else():
                     m.d.sync += index.eq(Mux(index == self._slots - 1, 0, index + 1))
-                    m.next = "Look"
+                    m.next = "Fetch"
             with m.State("Draw"):
                 with m.If(drawn):
                     m.d.sync += next_due.eq(next_due + period)
@@ -162,7 +166,7 @@ class Slots(wiring.Component):
                         started.eq((started & self._runs) | here),
                         self._pending.eq((self._pending & ~self._taken | here) & self._runs),
                     ]
-                m.next = "Look"
+                m.next = "Fetch"
         self._schedule_quiet = fsm.ongoing("Judge")
 
     @staticmethod
@@ -250,6 +254,8 @@ class Slots(wiring.Component):
             # Whoever must stop says nothing more, unless it is on the line.
             sender.cancel.eq(~urgent & ~(self._runs & here).any()),
         ]
+        done = Signal()  # a clock behind the sender's, which hangs on the line
+        m.d.sync += done.eq(sender.done)
         with m.FSM() as fsm:
             with m.State("Idle"):
                 m.d.sync += [who.eq(lowest(due)), urgent.eq(self._resign.any())]
@@ -276,9 +282,9 @@ class Slots(wiring.Component):
                     m.d.comb += rows.set_sequence.eq(1)
                 m.next = "Send"
             with m.State("Send"):
-                with m.If(sender.done):
+                with m.If(done):
                     m.d.comb += [self._spent.eq(1), rows.set_sent.eq(1)]
                 with m.If(~sender.busy):
                     m.next = "Idle"
-        waits = fsm.ongoing("Idle") | (fsm.ongoing("Send") & ~sender.done)
+        waits = fsm.ongoing("Idle") | (fsm.ongoing("Send") & ~done)
         m.d.comb += rows.quiet.eq(self._schedule_quiet & waits)
