@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from amaranth import Const, Fragment, Mux, Signal, Value
+from amaranth import Cat, Const, Fragment, Mux, Signal, Value
 from amaranth.hdl._ast import Assign, Slice, Statement, Switch
 from amaranth.lib import data
 
@@ -44,6 +44,11 @@ def zero(target: Value, value: Value) -> Value:
 def ones(target: Value, value: Value) -> Value:
     """Every bit set."""
     return Const(-1, len(target))
+
+
+def swapped(target: Value, value: Value) -> Value:
+    """Two bits, each in the other's place."""
+    return Cat(value[1], value[0])
 
 
 def more(by: int) -> Change:
@@ -151,7 +156,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant("never filtering", "guard", "plain", ones),
     Mutant("lease a millisecond short", "guard", "until", more(-1000), case="wire.lease_ends"),
     Mutant("watchdog never spent", "guard", "spent", zero, case="slots.watchdog/cause=link"),
-    Mutant("link of the wrong port", "guard", "before", inverted),
+    Mutant("link of the wrong port", "guard", "before", swapped),
     Mutant("A is not looked at", "fence", "harp", zero),
     Mutant("an event's time is late", "events", "stamp", more(16)),
     Mutant("octets of a port one short", "counters", "amount_1", more(-1)),

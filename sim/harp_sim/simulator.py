@@ -35,6 +35,8 @@ TIMESCALE = ("1ns", "1ps")
 SPLIT = ["--output-split", "0", "--output-split-cfuncs", "1000"]
 """One file of functions of moderate size: g++ takes a third of the time, for the same speed."""
 VERILATOR_ARGS = ["-Wno-fatal", "-Wno-lint", "-O3", "--x-initial", "0", *SPLIT]
+ICARUS_ARGS = ["-g2005"]
+"""In SystemVerilog a first value of a variable is no event, on which yosys' `always @*` counts."""
 ZEROS = re.compile(
     r"(?<=^  initial begin\n)(?:    \w+\[\d+\] = \d+'h0+;\n)+(?=  end\n)", re.MULTILINE
 )
@@ -178,7 +180,7 @@ def _make(runner: Verilator | Icarus, build: Build, place: Path) -> None:
         sources=[source, public] if fast else [source],
         hdl_toplevel=TOP,
         build_dir=place,
-        build_args=VERILATOR_ARGS if fast else ["-g2012"],
+        build_args=VERILATOR_ARGS if fast else ICARUS_ARGS,
         timescale=TIMESCALE,
         waves=build.waves,
         log_file=place / "log",
