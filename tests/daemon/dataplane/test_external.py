@@ -8,9 +8,11 @@ import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from ipaddress import IPv6Address
 from pathlib import Path
 
 import pytest
+from tests.daemon.dataplane.ticks import Ticks
 from tests.daemon.network import entered, home_network
 from tests.daemon.site import CARE_OF, GROUP, HOME, VIRTUAL, address
 
@@ -18,6 +20,7 @@ from harp.daemon.clock import SystemClock
 from harp.daemon.dataplane.external import ExternalBackend
 from harp.daemon.dataplane.leftovers import made_by
 from harp.daemon.dataplane.plan import GroupPlan, Plan
+from harp.daemon.dataplane.refill import SLICE_US, Refill
 from harp.engine.config import Prefix
 from harp.engine.effects import PrepareRoute, PrepareRoutes, RemoveRoute, SetServing
 from harp.engine.events import Event, PacketReceived
@@ -57,7 +60,7 @@ class Site:
 
     def connect(self) -> HomeAgent:
         client = HomeAgent(self.path)
-        self.plane.drain(8)
+        self.work()
         return client
 
     def work(self) -> None:
@@ -125,6 +128,46 @@ def test_everything_at_first_then_each_change(tmp_path: Path) -> None:
         client.close()
 
 
+def test_everything_goes_a_slice_at_a_time(tmp_path: Path) -> None:
+    """The loop has deadlines beside a home agent that connects to 5,000 bindings."""
+    taken = 0
+    homes = [VIRTUAL[:8] + (index + 4096).to_bytes(8) for index in range(5000)]
+
+    def bindings() -> Iterator[PrepareRoute]:
+        nonlocal taken
+        for home in homes:
+            taken += 1
+            yield PrepareRoute(GROUP, home, 0, CARE_OF)
+
+    with site(tmp_path) as there:
+        there.plane._refill = Refill(bindings, Ticks())
+        client = HomeAgent(there.path)
+        there.plane.drain(8)
+        assert taken == 0 and there.plane.deadline == 0
+        before, heard = 0, list[object]()
+        while len(heard) < len(homes):
+            there.plane.renew(0)
+            assert 0 < taken - before <= SLICE_US // Ticks.STEP_US
+            heard += [client.next()["home_address"] for _ in range(taken - before)]
+            before = taken
+            assert there.plane.deadline is not None and there.plane.deadline < 10_000
+        there.plane.renew(0)
+        assert heard == [str(IPv6Address(home)) for home in homes]
+        assert client.next() == NOT_SERVING
+        client.close()
+
+
+def test_a_client_that_leaves_ends_its_refill(tmp_path: Path) -> None:
+    routes = [PrepareRoute(GROUP, HOME, bid, CARE_OF) for bid in range(500)]
+    with site(tmp_path) as there:
+        there.plane._refill = Refill(lambda: routes, Ticks())
+        there.connect().close()
+        there.work()
+        client = there.connect()
+        assert client.next()["bid"] == 0
+        client.close()
+
+
 def test_a_binding_that_the_home_agent_accepted(tmp_path: Path) -> None:
     with site(tmp_path) as there:
         client = there.connect()
@@ -163,6 +206,18 @@ def test_a_line_that_is_no_binding(tmp_path: Path, line: bytes, why: str) -> Non
         assert there.events == [] and why in there.said[0]
         assert there.plane.status().counters == {"bad_lines": 1}
         client.close()
+
+
+def test_bad_lines_are_told_once_a_connection(tmp_path: Path) -> None:
+    with site(tmp_path) as there:
+        for _ in range(2):
+            client = there.connect()
+            client.socket.sendall(b"nonsense\n" * 100)
+            there.work()
+            client.close()
+            there.work()
+        assert len(there.said) == 2
+        assert there.plane.status().counters == {"bad_lines": 200}
 
 
 def test_the_next_client_after_one_that_left(tmp_path: Path) -> None:

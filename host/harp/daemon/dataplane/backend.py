@@ -15,6 +15,7 @@ from harp.daemon.dataplane.child import Child
 from harp.daemon.dataplane.feed import block_frame, prepare_frame, remove_frame
 from harp.daemon.dataplane.leftovers import Made, clean, forget, note
 from harp.daemon.dataplane.plan import Plan
+from harp.daemon.dataplane.refill import Refill
 from harp.daemon.dataplane.sets import marking_table
 from harp.daemon.dataplane.switch import Switch
 from harp.daemon.dataplane.worker import WorkerGroup, WorkerPlan
@@ -26,7 +27,9 @@ from harp.daemon.parts import DataPlaneStatus
 from harp.engine.effects import PrepareRoute, PrepareRoutes, RemoveRoute, SetServing
 
 _LOOK_US = 1_000_000
-"""How often the worker's reports are read, and its death is noticed."""
+"""How often the worker's reports are read, and its death is noticed; its least time between two
+starts, which doubles while it dies within it."""
+_MOST_PAUSE_US = 8_000_000
 _RETRY_US = 1_000
 """When the worker had no room for what is queued."""
 
@@ -48,10 +51,12 @@ class Backend(ABC):
         self._made = made
         self._clock = clock
         self._complain = complain
-        self._refill = refill
+        self._refill = Refill(refill, clock)
         self._look_at = 0
         self._revive_at = 0
         """A worker that dies at once is not started again at once."""
+        self._pause_us = _LOOK_US
+        self._dead = False
         self._restarts = 0
         self._detail = ""
         self._netlink: Netlink | None = None
@@ -141,11 +146,13 @@ class Backend(ABC):
         """Renews addresses, feeds the worker, looks after it."""
         assert self._switch is not None and self._child is not None
         self._switch.renew(now_us)
-        alive = self._child.pump()
-        if not alive and now_us >= self._revive_at:
-            self._revive_at = now_us + _LOOK_US
-            self._revive(self._child)
-        self._look_at = now_us + (_RETRY_US if alive and self._child.waiting else _LOOK_US)
+        self._dead = not self._child.pump()
+        if now_us >= self._revive_at:
+            if self._dead:
+                self._revive(self._child, now_us)
+            else:
+                self._pause_us = _LOOK_US
+        self._look_at = now_us + (_RETRY_US if self._fill(self._child) else _LOOK_US)
 
     def link_changed(self) -> None:
         """An interface came back: its number is another."""
@@ -182,17 +189,34 @@ class Backend(ABC):
         )
 
     def _put(self, frame: bytes) -> None:
-        if self._child is not None:
+        if self._child is not None and not self._dead:  # the next worker is told everything
             self._child.put(frame)
             self._look_at = 0
 
-    def _revive(self, child: Child) -> None:
+    def _fill(self, child: Child) -> bool:
+        """A slice of everything, once the one before has left; False: nothing more is to be
+        sent."""
+        if self._dead:
+            return False
+        if not child.waiting:
+            for route in self._refill.slice():
+                child.put(prepare_frame(route))
+        return child.waiting or self._refill.waiting
+
+    def _revive(self, child: Child, now_us: int) -> None:
         """A worker that died is replaced and told everything again."""
-        status = child.restart()
+        self._revive_at = now_us + self._pause_us
+        self._pause_us = min(2 * self._pause_us, _MOST_PAUSE_US)
+        self._refill.stop()
+        try:
+            status = child.restart()
+        except OSError as error:
+            self._complain(f"data plane: its worker ended and does not start: {error}")
+            return
+        self._dead = False
         self._restarts += 1
         self._complain(f"data plane: its worker ended with status {status}; started again")
-        for route in self._refill():
-            child.put(prepare_frame(route))
+        self._refill.begin()
 
 
 def _advice(error: OSError) -> str:

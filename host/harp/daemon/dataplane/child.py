@@ -43,14 +43,18 @@ class Child:
         mine.setblocking(False)
         mine.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER_OCTETS)
         others = [f"{name}={number}" for name, number in self._numbers.items()]
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", self._module, str(theirs.fileno()), *others],
-                pass_fds=(theirs.fileno(), *self._descriptors.values()),
-                stdin=subprocess.DEVNULL,
-                # A Ctrl-C at the terminal is for harpd: it ends its workers itself.
-                start_new_session=True,
-            )
+        try:
+            with theirs:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-m", self._module, str(theirs.fileno()), *others],
+                    pass_fds=(theirs.fileno(), *self._descriptors.values()),
+                    stdin=subprocess.DEVNULL,
+                    # A Ctrl-C at the terminal is for harpd: it ends its workers itself.
+                    start_new_session=True,
+                )
+        except OSError:
+            mine.close()
+            raise
         self._socket = mine
         self._queue[:] = self._plan.dump()
         self._heard.clear()
@@ -105,7 +109,8 @@ class Child:
         return True
 
     def restart(self) -> int | None:
-        """A new one in place of one that died, with nothing in its table; how the old one ended."""
+        """A new one in place of one that died, with nothing in its table; how the old one ended.
+        Raises OSError: there is none."""
         self.stop()
         status = self._process.returncode
         self._start()

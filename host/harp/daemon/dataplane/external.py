@@ -5,7 +5,7 @@ Ref: harp.md §10 ("An existing home agent can be used instead through a small d
 A Unix stream socket, `bindings.sock` in the run directory; one client, one JSON object a line.
 Addresses are text, lifetimes seconds, flags the 16 bits of a Binding Update.
 
-From harpd, first everything as it is, then each change:
+From harpd, first everything as it is, `serving` at last, beside it and then each change:
 
     {"event": "binding", "group": 7, "home_address": "…", "bid": 0, "care_of_address": "…",
      "prefixes": ["2001:db8:77::/64"]}
@@ -38,6 +38,7 @@ from harp.cli.common import Failure
 from harp.daemon.clock import Clock
 from harp.daemon.dataplane.leftovers import Made, clean, forget, note
 from harp.daemon.dataplane.plan import GroupPlan, Plan
+from harp.daemon.dataplane.refill import Refill
 from harp.daemon.dataplane.switch import Switch
 from harp.daemon.netlink.connection import Netlink
 from harp.daemon.parts import DataPlaneStatus, Deliver
@@ -91,13 +92,14 @@ class ExternalBackend:
         self._bulk = BulkCodec(codec)
         self._clock = clock
         self._complain = complain
-        self._refill = refill
+        self._refill = Refill(refill, clock)
         self._deliver = deliver
         self._path = made.run_dir / _SOCKET
         self._counters: Counter[str] = Counter()
         self._out = bytearray()
         self._heard = bytearray()
         self._look_at = 0
+        self._told_bad_line = False
         self._poll = select.epoll()
         self._listener: socket.socket | None = None
         self._client: socket.socket | None = None
@@ -182,7 +184,9 @@ class ExternalBackend:
         assert self._switch is not None
         self._switch.renew(now_us)
         self._flush()
-        self._look_at = now_us + (_RETRY_US if self._out else _LOOK_US)
+        self._fill()
+        busy = self._out or self._refill.waiting
+        self._look_at = now_us + (_RETRY_US if busy else _LOOK_US)
 
     def link_changed(self) -> None:
         """An interface came back: its number is another."""
@@ -246,7 +250,7 @@ class ExternalBackend:
         del self._out[:sent]
 
     def _accept(self) -> None:
-        """A client gets everything as it is."""
+        """A client gets everything as it is, by `renew`."""
         assert self._listener is not None
         try:
             self._client, _ = self._listener.accept()
@@ -255,10 +259,19 @@ class ExternalBackend:
         self._client.setblocking(False)
         self._poll.unregister(self._listener.fileno())  # one at a time: another one waits
         self._poll.register(self._client.fileno(), select.EPOLLIN)
-        for route in self._refill():
+        self._told_bad_line = False
+        self._refill.begin()
+        self._look_at = 0
+
+    def _fill(self) -> None:
+        """A slice of everything, once the one before has left."""
+        if self._out or not self._refill.waiting:
+            return
+        for route in self._refill.slice():
             self.prepare(route)
-        for plan in self._plan.groups:
-            self._tell_serving(plan)
+        if not self._refill.waiting:
+            for plan in self._plan.groups:
+                self._tell_serving(plan)
         self._flush()
 
     def _read(self, client: socket.socket) -> None:
@@ -283,7 +296,9 @@ class ExternalBackend:
             packet = self._update_of(accepted)
         except (ValueError, msgspec.MsgspecError) as error:
             self._counters["bad_lines"] += 1
-            self._complain(f"{self._path}: not a binding: {error}")
+            if not self._told_bad_line:
+                self._told_bad_line = True
+                self._complain(f"{self._path}: not a binding: {error}")
             return
         self._counters["bindings_heard"] += 1
         self._deliver(packet)
@@ -309,5 +324,6 @@ class ExternalBackend:
         self._client = None
         self._out.clear()
         self._heard.clear()
+        self._refill.stop()
         if self._listener is not None:
             self._poll.register(self._listener.fileno(), select.EPOLLIN)

@@ -7,6 +7,7 @@ so a file in the run directory says what this one makes, and only that is touche
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 from dataclasses import asdict, dataclass
 from ipaddress import IPv6Address
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harp.daemon.netlink.addresses import addresses, remove_address
-from harp.daemon.netlink.connection import Netlink
+from harp.daemon.netlink.connection import Netlink, NetlinkError
 from harp.daemon.netlink.links import links, remove_link
 from harp.daemon.netlink.nft import remove_table
 from harp.daemon.netlink.protocol import PROTOCOL
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from harp.daemon.dataplane.plan import Plan
 
 _FILE = "made.json"
+_NOT_ALLOWED = (errno.EPERM, errno.EACCES)
+"""Whatever else is refused has gone by itself, such as a route with its device."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +90,8 @@ def forget(made: Made) -> None:
 
 def clean(netlink: Netlink, made: Made) -> list[str]:
     """Removes what a dead harpd left, of this configuration or the one written down; a line for
-    each. Addresses and rules go first: then nothing is attracted any more."""
+    each. Addresses and rules go first: then nothing is attracted any more. Raises OSError: not
+    permitted."""
     done: list[str] = []
     earlier = noted(made.run_dir)
     for each in (made, earlier) if earlier is not None and earlier != made else (made,):
@@ -116,8 +120,10 @@ def _clean(netlink: Netlink, made: Made) -> list[str]:
     if made.device in links(netlink):
         requests.append(remove_link(made.device))
         said.append(f"device {made.device}")
-    if requests:
-        netlink.send(requests)
+    failures = netlink.send(requests) if requests else {}
+    for index, (code, words) in failures.items():
+        if code in _NOT_ALLOWED:
+            raise NetlinkError.of(code, f"removing {said[index]}", words)
     with contextlib.suppress(OSError):  # no nftables: then nothing of ours is in there
         remove_table(made.device)
-    return said
+    return [line for index, line in enumerate(said) if index not in failures]

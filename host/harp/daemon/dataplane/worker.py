@@ -218,8 +218,9 @@ def begin(name: str) -> tuple[WorkerPlan, socket.socket, Mapping[str, int]]:
     feed = socket.socket(fileno=int(sys.argv[1]))
     line = bytearray()
     while not line.endswith(b"\n"):
-        line += feed.recv(1)
-        if not line:
+        octet = feed.recv(1)
+        if not octet:  # harpd died before it had told everything
             raise SystemExit(0)
+        line += octet
     others = dict(argument.split("=", 1) for argument in sys.argv[2:])
     return load_plan(bytes(line)), feed, {key: int(value) for key, value in others.items()}
