@@ -55,6 +55,28 @@ def test_longest_prefix_first() -> None:
     assert bindings.network_of(address("2001:db8:78::5")) is None
 
 
+def test_two_homes_with_the_same_prefix() -> None:
+    """The latest one has it; when it goes, the other one has it again."""
+    first, second = HOME, address("2001:db8:1::2")
+    bindings = Bindings()
+    bindings.prepare(first, 0, CARE_OF, (NET,))
+    bindings.prepare(second, 0, OTHER, (NET,))
+    assert bindings.networks == {NET: (second, OTHER)}
+    bindings.prepare(first, 1, CARE_OF)
+    assert bindings.networks == {NET: (second, OTHER)}, "nothing new about the prefix"
+    bindings.changed.clear()
+    bindings.remove(second, 0)
+    assert bindings.networks == {NET: (first, CARE_OF)} and bindings.changed[NET] == CARE_OF
+    assert bindings.may_send(address("2001:db8:77::5"), CARE_OF)
+    assert not bindings.may_send(address("2001:db8:77::5"), OTHER)
+    bindings.prepare(second, 0, OTHER, (NET,))
+    bindings.remove(first, 0)
+    bindings.remove(first, 1)
+    assert bindings.networks == {NET: (second, OTHER)}
+    bindings.remove(second, 0)
+    assert bindings.networks == {} and bindings.changed[NET] is None
+
+
 def test_clear() -> None:
     bindings = Bindings()
     bindings.prepare(HOME, 0, CARE_OF)

@@ -44,6 +44,10 @@ class Bindings:
         """Prefix → care-of address of the route it should have."""
         self._families: dict[bytes, dict[int, Tunnel]] = {}
         """Home addresses with a BID or prefixes, by BID; every other is in `hosts` alone."""
+        self._behind: dict[bytes, dict[Network, bytes]] = {}
+        """Home address → prefixes behind it → care-of address."""
+        self._claims: dict[Network, dict[bytes, bytes]] = {}
+        """Prefix → home addresses that it is behind → care-of address; the latest one counts."""
 
     def __len__(self) -> int:
         return len(self.hosts) + len(self.networks)
@@ -121,14 +125,15 @@ class Bindings:
         for bid in sorted(family, reverse=True):  # the lowest BID is written last and stays
             for network in family[bid].networks:
                 wanted[network] = family[bid].care_of
-        for network in [n for n, (owner, _) in self.networks.items() if owner == home]:
+        before = self._behind.pop(home, {})
+        if wanted:
+            self._behind[home] = wanted
+        for network in before:
             if network not in wanted:
-                del self.networks[network]
-                self.changed[network] = None
+                self._claim(network, home, None)
         for network, care_of in wanted.items():
-            if self.networks.get(network) != (home, care_of):
-                self.networks[network] = (home, care_of)
-                self.changed[network] = care_of
+            if before.get(network) != care_of:
+                self._claim(network, home, care_of)
         first = family[min(family)].care_of if family else None
         if first is None:
             del self._families[home]
@@ -137,3 +142,19 @@ class Bindings:
         elif self.hosts.get(home) != first:
             self.hosts[home] = first
             self.changed[home, HOST_BITS] = first
+
+    def _claim(self, network: Network, home: bytes, care_of: bytes | None) -> None:
+        """A prefix is behind a home address, or no more (None): then behind who else has it."""
+        claims = self._claims.setdefault(network, {})
+        if care_of is None:
+            claims.pop(home, None)
+        else:
+            claims[home] = care_of
+        if not claims:
+            del self._claims[network], self.networks[network]
+            self.changed[network] = None
+            return
+        latest = next(reversed(claims.items()))
+        if self.networks.get(network) != latest:
+            self.networks[network] = latest
+            self.changed[network] = latest[1]
