@@ -6,11 +6,12 @@ is tested with what every kernel has.
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import struct
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import pytest
@@ -22,7 +23,7 @@ from harp.daemon.dataplane.kernel_worker import RouteGroup
 from harp.daemon.dataplane.plan import GroupPlan, Plan
 from harp.daemon.dataplane.sets import checking_table, marking_table
 from harp.daemon.dataplane.worker import WorkerGroup
-from harp.daemon.netlink.connection import Netlink
+from harp.daemon.netlink.connection import Netlink, NetlinkError
 from harp.daemon.netlink.nft import Nft, load
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
@@ -145,6 +146,43 @@ def test_who_may_send_follows_the_bindings() -> None:
         bindings.prepare(HOME, 0, address("2001:db8:2::77"))
         there.step()
         assert there.pass_(outer(moved), outer(last)) == [last]
+
+
+def test_a_sender_that_the_kernel_refuses_spoils_no_other() -> None:
+    refused, elsewhere = address("2001:db8:2::bad"), address("2001:db8:2::77")
+    others = [address(f"2001:db8:1::{number}") for number in range(2, 6)]
+    good = [inner(home) for home in (HOME, *others)]
+    with site() as there, refusing(there.nft, refused) as asked:
+        bindings = there.group.bindings
+        bindings.prepare(HOME, 0, elsewhere)
+        there.step()
+        for home in (HOME, *others):
+            bindings.prepare(home, 0, CARE_OF)
+        bindings.prepare(address("2001:db8:1::66"), 0, refused)
+        there.group.step()
+        assert there.group.failed == 1
+        assert there.pass_(*[outer(packet) for packet in good]) == good
+        asked.clear()
+        bindings.prepare(address("2001:db8:1::66"), 0, elsewhere)
+        there.group.step()
+        assert asked and there.group.failed == 1, "what was refused is not taken for granted"
+
+
+@contextmanager
+def refusing(nft: Nft, octets: bytes) -> Iterator[list[bytes]]:
+    """Transactions with these octets are refused as a whole; what was asked."""
+    asked: list[bytes] = []
+    commit = nft.commit
+
+    def judge(messages: Sequence[bytes], what: str) -> None:
+        asked.append(b"".join(messages))
+        if octets in asked[-1]:
+            raise NetlinkError.of(errno.ENOSPC, what)
+        commit(messages, what)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(nft, "commit", judge)
+        yield asked
 
 
 def test_a_mobile_router_sends_from_its_prefix() -> None:

@@ -6,6 +6,7 @@ Ref: harp.md §9, §10; RFC 6275 §10.4.2, §10.4.5
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TypeAlias
 
 from harp.daemon.dataplane.bindings import HOST_BITS, Network
 from harp.daemon.dataplane.sets import SENDER_NETWORKS, senders_set
@@ -14,6 +15,8 @@ from harp.daemon.netlink.connection import Netlink
 from harp.daemon.netlink.nft import Nft, add_elements, delete_elements, key, span
 from harp.daemon.netlink.routes import remove_route, tunnel_routes
 
+_Pair: TypeAlias = tuple[Network, bytes]
+"""Inner prefix, outer source."""
 _FAMILY_LIMIT = 64
 """Care-of addresses of one home address that may send; more is no mobile node."""
 
@@ -45,27 +48,41 @@ class RouteGroup(Group):
 
     def _check(self, prefixes: list[Network]) -> None:
         """The senders of these prefixes as the bindings have them now."""
-        gone: list[tuple[Network, bytes]] = []
-        fresh: list[tuple[Network, bytes]] = []
+        gone: list[_Pair] = []
+        fresh: list[_Pair] = []
         for prefix in prefixes:
             before, after = self._senders.get(prefix, set()), self._allowed(prefix)
             gone += [(prefix, outer) for outer in before - after]
             fresh += [(prefix, outer) for outer in after - before]
-            if after:
-                self._senders[prefix] = after
-            else:
-                self._senders.pop(prefix, None)
+        self._change(gone, fresh)
+
+    def _change(self, gone: list[_Pair], fresh: list[_Pair]) -> None:
+        """Those who may send no more, and those who may from now on."""
         messages = [
             make(self._table, name, elements)
             for make, pairs in ((delete_elements, gone), (add_elements, fresh))
             for name, elements in _elements(self.group, pairs)
             if elements
         ]
-        if messages:
-            try:
-                self._nft.commit(messages, "senders")
-            except OSError:
-                self.failed += len(fresh)
+        if not messages:
+            return
+        try:
+            self._nft.commit(messages, "senders")
+        except OSError:
+            if len(gone) + len(fresh) == 1:
+                self.failed += 1
+                return
+            for pair in gone:  # one that the kernel refuses spoils no other
+                self._change([pair], [])
+            for pair in fresh:
+                self._change([], [pair])
+            return
+        for prefix, outer in gone:
+            self._senders[prefix].discard(outer)
+            if not self._senders[prefix]:
+                del self._senders[prefix]
+        for prefix, outer in fresh:
+            self._senders.setdefault(prefix, set()).add(outer)
 
     def _allowed(self, prefix: Network) -> set[bytes]:
         if prefix[1] == HOST_BITS:
@@ -74,7 +91,7 @@ class RouteGroup(Group):
         return self.bindings.senders(found[0]) if found else set()
 
 
-def _elements(group: int, pairs: list[tuple[Network, bytes]]) -> list[tuple[str, list[bytes]]]:
+def _elements(group: int, pairs: list[_Pair]) -> list[tuple[str, list[bytes]]]:
     """Elements of the two sets: outer source, inner source."""
     hosts = [key(outer + prefix) for (prefix, length), outer in pairs if length == HOST_BITS]
     networks = [
