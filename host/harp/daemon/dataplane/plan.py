@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from harp.tables.constants import US_PER_S
 from harp.tables.ipv6 import FIXED_HEADER_OCTETS
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ MIN_MTU = 1280
 """Every link carries so much (RFC 8200 §5)."""
 _LIFETIME_DETECTIONS = 3
 _MIN_LIFETIME_S = 5
-_US_PER_S = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ def plan_of(config: DaemonConfig) -> Plan:
     """The plan of a configuration."""
     groups: list[GroupPlan] = []
     for each in config.engine.groups:
-        lifetime_s = -(-_LIFETIME_DETECTIONS * each.detection_us // _US_PER_S)
+        lifetime_s = -(-_LIFETIME_DETECTIONS * each.detection_us // US_PER_S)
         groups.append(
             GroupPlan(
                 each.group,

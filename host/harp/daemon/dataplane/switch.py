@@ -25,13 +25,13 @@ from harp.daemon.netlink.routes import (
     remove_route,
 )
 from harp.daemon.netlink.rules import add_rule, remove_rule
+from harp.tables.constants import US_PER_S
 
 _THERE = frozenset((errno.EEXIST,))
 _GONE = frozenset(
     (errno.ENOENT, errno.EADDRNOTAVAIL, errno.ENODEV, errno.ESRCH, errno.EAFNOSUPPORT)
 )
 _RENEWALS = 3
-_US_PER_S = 1_000_000
 
 
 class Switch:
@@ -107,13 +107,9 @@ class Switch:
         for plan in self._plan.groups:
             self.set(plan, False, 0)
 
-    def off_requests(self, group: int) -> list[bytes]:
-        """What withdraws a group, for the guard."""
-        return self._off[group]
-
     def _schedule(self, plan: GroupPlan, now_us: int) -> None:
         if plan.address:
-            self._renew_at[plan.group] = now_us + plan.lifetime_s * _US_PER_S // _RENEWALS
+            self._renew_at[plan.group] = now_us + plan.lifetime_s * US_PER_S // _RENEWALS
 
     def _ask(self, plan: GroupPlan, requests: list[bytes], fine: frozenset[int], what: str) -> None:
         try:
