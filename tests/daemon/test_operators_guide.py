@@ -76,3 +76,9 @@ def links() -> Iterator[str]:
 @pytest.mark.parametrize("target", sorted(set(links())))
 def test_links_lead_somewhere(target: str) -> None:
     assert (DOCS / target).exists()
+
+
+def test_it_is_installed_from_the_source_tree() -> None:
+    """Nothing is published: an index knows no such package, or somebody else's."""
+    (target,) = re.findall(r"pip install (\S+)", TEXT)
+    assert target == "." and (DOCS.parent / "pyproject.toml").is_file()
