@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import select
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -11,6 +12,8 @@ from contextlib import ExitStack, contextmanager
 from harp.lab.netns.namespaces import entered, ip
 
 _numbers = itertools.count()
+_LOOK_MS = 1
+_MS_PER_S = 1000
 
 __all__ = ["entered", "home_network", "ip", "namespace", "until"]
 
@@ -61,9 +64,16 @@ def home_network() -> Iterator[tuple[str, str, str]]:
         yield ha, cn, mn
 
 
-def until(ready: Callable[[], object], what: str, within_s: float = 20.0) -> None:
-    """Waits for a condition."""
+def until(
+    ready: Callable[[], object], what: str, within_s: float = 20.0, news: int | None = None
+) -> None:
+    """Waits for a condition. `news`: a descriptor that is readable whenever it may have come true;
+    without one, what other processes and namespaces do is looked at a thousand times a second."""
     end = time.monotonic() + within_s
+    waiting = select.poll()
+    if news is not None:
+        waiting.register(news, select.POLLIN)
     while not ready():
-        assert time.monotonic() < end, f"not within {within_s} s: {what}"
-        time.sleep(0.001)
+        left = end - time.monotonic()
+        assert left > 0, f"not within {within_s} s: {what}"
+        waiting.poll(_LOOK_MS if news is None else left * _MS_PER_S)

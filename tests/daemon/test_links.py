@@ -49,7 +49,7 @@ class Site:
             self.links.drain(1)
             return self.said[-1:] == [f"interface d0: {said}"]
 
-        until(told, said)
+        until(told, said, news=self.links.fileno())
 
 
 @pytest.fixture
