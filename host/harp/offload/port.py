@@ -105,8 +105,10 @@ class RecordedPort:
         self._port.write(octets)
 
     def _keep(self, lines: list[str]) -> None:
-        for line in lines:
-            self._file.write(f"{line}\n")
+        try:
+            self._file.writelines(f"{line}\n" for line in lines)
+        except OSError as error:
+            raise PortFailed(f"{self._file.name}: {_line(error)}") from None
 
     def close(self) -> None:
         """Gives both back."""
@@ -151,12 +153,11 @@ class SerialPort:
     def __init__(self, url: str, baud: int) -> None:
         """Raises PortFailed."""
         try:
-            # Exclusive where there is a device: two hosts on one board would both kick it.
+            # Locked before its settings change: two hosts on one board would both kick it. What is
+            # no device of this machine (`socket://`) takes the word and locks nothing.
             self._serial: Any = serial.serial_for_url(
-                device_of(url), baudrate=baud, timeout=0, write_timeout=0, exclusive=None
+                device_of(url), baudrate=baud, timeout=0, write_timeout=0, exclusive=True
             )
-            with contextlib.suppress(AttributeError, ValueError, OSError):
-                self._serial.exclusive = True
             if self.fileno() is None:
                 self._serial.write_timeout = None  # `loop://` would take nothing
             self._serial.reset_input_buffer()
