@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from harp.offload.device import (
@@ -22,10 +24,13 @@ from harp.offload.device import (
     WatchdogFired,
 )
 from harp.offload.driver import KICKS_A_LEASE
+from harp.offload.frames import Answer, Request
 from harp.offload.templates import MH_OFFSET, goodbye_of, hello_frame
+from harp.tables.link import LinkOp, LinkStatus
 from harp.tables.offload import PeerState, SlotFlag, WatchdogAction
 from harp.tables.registers import BY_NAME
 from harp_sim.device.board import Board, fcs
+from harp_sim.device.link_end import LinkEnd
 from harp_sim.model.config import Port
 
 from .board_world import MAC, MS, MULTICAST, BoardWorld, S, address, hello, peer
@@ -310,6 +315,29 @@ def test_a_power_cycle_behind_an_open_port_is_noticed_and_all_is_written_again()
     assert world.run(lambda: len(world.seen(Attached)) == 2, 2 * S)
     (lost,) = world.seen(Lost)
     assert isinstance(lost, Lost) and "reset" in lost.reason
+
+
+@pytest.mark.parametrize("status", [LinkStatus.REFUSED, LinkStatus.MALFORMED])
+def test_a_kick_that_is_not_done_is_no_lease(
+    monkeypatch: pytest.MonkeyPatch, status: LinkStatus
+) -> None:
+    """Whoever takes over counts on from the last Sequence # that the board did say."""
+    world = attached(BoardWorld())
+    world.driver.put_slot(slot(sequence=500))
+    world.run_us(S)
+    do = LinkEnd._do
+
+    def grudging(end: LinkEnd, request: Request) -> Answer:
+        answer = do(end, request)
+        if request.op != LinkOp.KICK:
+            return answer
+        return replace(answer, status=status, words=(0,) * 4 * (status is LinkStatus.REFUSED))
+
+    monkeypatch.setattr(LinkEnd, "_do", grudging)
+    assert world.run(lambda: bool(world.seen(Lost)), 100 * MS)
+    (lost,) = world.seen(Lost)
+    assert isinstance(lost, Lost) and "refuses" in lost.reason
+    assert lost.sequences[HELLO] > 500
 
 
 class Impostor:

@@ -309,7 +309,10 @@ class Driver:
         refused = answer.status is not LinkStatus.OK
         if answer.token == self._kick:
             self._kick = None
-            self._kicked(answer.words, answer.sent_us)
+            if refused:  # whether the lease holds, and the slots' sequences, are not known
+                self._unusable()
+            else:
+                self._kicked(answer.words, answer.sent_us)
         elif self._running is not None and answer.token == self._running.token:
             self._step(answer.words, refused)
 
