@@ -29,6 +29,10 @@ WRONG = {
         changed("id = 7", "id = 256"),
         "group 1 (id 256), id: 256: 0 to 255; for example id = 7",
     ),
+    "range of a register": (
+        "[offload]\npass_every = 256\n" + RIGHT,
+        "offload, pass_every: 256 wants a whole number from 1 to 255; for example pass_every = 64",
+    ),
     "choice": (
         changed("id = 7", 'id = 7\nmode = "hot"'),
         f'{G}, mode: "hot" wants one of "virtual", "hard"; for example mode = "virtual"',

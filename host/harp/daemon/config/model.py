@@ -20,7 +20,9 @@ from harp.engine.config import EngineConfig
 from harp.tables.constants import US_PER_MS, US_PER_S
 from harp.tables.link import BAUD, MAX_BAUD
 from harp.tables.offload import MAX_LEASE_MS, PASS_EVERY
+from harp.tables.registers import BY_NAME
 
+MAX_PASS_EVERY = (1 << BY_NAME["control"].field("pass_every").width) - 1
 Rate = Annotated[int, Meta(ge=1, le=10_000_000)]
 
 
@@ -142,7 +144,7 @@ class OffloadSettings:
     """Shows a loss of the network port's link to the host."""
     peers_complete: bool = False
     """HARP from addresses that are no peers is dropped instead of limited."""
-    pass_every: Annotated[int, Meta(ge=1, le=65535)] = PASS_EVERY
+    pass_every: Annotated[int, Meta(ge=1, le=MAX_PASS_EVERY)] = PASS_EVERY
     """Every so many absorbed HELLOs one passes to the host."""
 
     @property

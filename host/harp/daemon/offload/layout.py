@@ -21,8 +21,6 @@ from harp.tables.offload import (
     PeerMode,
 )
 
-MAX_PASS_EVERY = 255
-
 
 @dataclass(frozen=True, slots=True)
 class Lane:
@@ -100,7 +98,7 @@ def settings(config: DaemonConfig, through: Sequence[Lane]) -> Settings:
         peers_complete=board.peers_complete and not open_ and members <= known and rows <= PEERS,
         demand_hop_limit=all(group.require_hop_limit for group in groups),
         link_mirror=board.link_mirror,
-        pass_every=min(board.pass_every, MAX_PASS_EVERY),
+        pass_every=board.pass_every,
         harp_mh_type=points.mh_type_harp,
         auth_subtype=points.auth_subtype,
         lease_ms=lease_ms(board, through),
