@@ -148,6 +148,22 @@ def test_who_may_send_follows_the_bindings() -> None:
         assert there.pass_(outer(moved), outer(last)) == [last]
 
 
+def test_a_care_of_address_that_comes_later_may_send_too() -> None:
+    """It changes no route, only who may send: for the home address and for what is behind it."""
+    packets = [inner(address("2001:db8:77:1::5")), inner(HOME)]
+    with site() as there:
+        there.group.bindings.prepare(HOME, 1, address("2001:db8:2::77"), (PREFIX,))
+        there.step()
+        there.group.bindings.prepare(HOME, 2, CARE_OF)
+        there.step()
+        assert there.pass_(*map(outer, packets)) == packets
+        there.group.bindings.remove(HOME, 2)
+        there.group.bindings.prepare(address("2001:db8:1::2"), 0, CARE_OF)
+        there.step()
+        last = inner(address("2001:db8:1::2"))
+        assert there.pass_(*map(outer, packets), outer(last)) == [last]
+
+
 def test_a_sender_that_the_kernel_refuses_spoils_no_other() -> None:
     refused, elsewhere = address("2001:db8:2::bad"), address("2001:db8:2::77")
     others = [address(f"2001:db8:1::{number}") for number in range(2, 6)]

@@ -31,8 +31,8 @@ class Tunnel(NamedTuple):
 class Bindings:
     """The tunnels of one group.
 
-    `changed` collects what a route must become (None: none) until the caller takes it: of many
-    changes to a prefix only the last counts.
+    `changed` collects what a route must become or stay (None: none) until the caller takes it: of
+    many changes to a prefix only the last counts.
     """
 
     def __init__(self) -> None:
@@ -66,8 +66,10 @@ class Bindings:
             family = self._families[home] = {}
             if home in self.hosts:
                 family[_NO_BID] = Tunnel(self.hosts[home])
-        family[bid] = Tunnel(care_of, networks)
-        self._settle(home, family)
+        tunnel = Tunnel(care_of, networks)
+        if family.get(bid) != tunnel:
+            family[bid] = tunnel
+            self._settle(home, family)
 
     def remove(self, home: bytes, bid: int) -> None:
         """A binding is gone; one that was not there is no error."""
@@ -76,8 +78,8 @@ class Bindings:
             if bid == _NO_BID and self.hosts.pop(home, None) is not None:
                 self.changed[home, HOST_BITS] = None
             return
-        family.pop(bid, None)
-        self._settle(home, family)
+        if family.pop(bid, None) is not None:
+            self._settle(home, family)
 
     def may_send(self, inner: bytes, outer: bytes) -> bool:
         """RFC 6275 §10.4.5: the home agent "MUST verify that the Source Address in the tunnel IP
@@ -120,7 +122,8 @@ class Bindings:
                 self.remove(home, bid)
 
     def _settle(self, home: bytes, family: dict[int, Tunnel]) -> None:
-        """Route and prefixes of a home address after its family changed."""
+        """Route and prefixes of a home address after its family changed. All are named in
+        `changed`: where the routes are the same, who may send is not."""
         wanted: dict[Network, bytes] = {}
         for bid in sorted(family, reverse=True):  # the lowest BID is written last and stays
             for network in family[bid].networks:
@@ -134,12 +137,14 @@ class Bindings:
         for network, care_of in wanted.items():
             if before.get(network) != care_of:
                 self._claim(network, home, care_of)
+            elif self.networks[network][0] == home:
+                self.changed[network] = care_of
         first = family[min(family)].care_of if family else None
         if first is None:
             del self._families[home]
             self.hosts.pop(home, None)
             self.changed[home, HOST_BITS] = None
-        elif self.hosts.get(home) != first:
+        else:
             self.hosts[home] = first
             self.changed[home, HOST_BITS] = first
 
