@@ -122,6 +122,7 @@ class Guard:
         except OSError as error:
             if coming is not None:
                 coming.end()
+            self.close()  # the thread lists its locks: no memory may go with one that it holds
             raise Failure(
                 f"the guard process did not start: {error}; `guard = false` goes without it"
             ) from None
