@@ -106,9 +106,18 @@ def test_two_actives_after_a_partition_become_one(net: Net) -> None:
     net.register(1, 4, sequence=1)
     net.run(S)
     net.cut.clear()
+    healed = net.now
     net.run(3 * S)
     assert net.roles == [STANDBY, STANDBY, ACTIVE]
     assert net.changes(1)[-1] == ("STANDBY", "stronger_active")
+    # The home link heard the loser's advertisements last: the winner says it again.
+    virtual = net.configs[2].virtual_address
+    said = [
+        when
+        for when, member, effect in net.seen
+        if member == 2 and isinstance(effect, fx.AnnounceNeighbor) and effect.address == virtual
+    ]
+    assert sum(when > healed for when in said) == 3
     assert net.group(2).store.get(home(4)) is not None
     assert all(net.group(m).sync.synchronised for m in range(3))
 

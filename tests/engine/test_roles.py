@@ -10,6 +10,7 @@ import pytest
 
 from harp.engine.config import SwitchMode
 from harp.engine.effects import (
+    AnnounceAgain,
     CommandAnswered,
     Dropped,
     HelloKind,
@@ -408,11 +409,11 @@ def test_an_opponent_that_withdraws_is_asked_for_what_it_has() -> None:
     rig = Rig().active()
     rig.set(WEAK, FLAG_A)
     rig.until_due()
-    assert rig.set(WEAK) == [HelloWanted(HelloKind.ASK, WEAK)]
+    assert rig.set(WEAK) == [AnnounceAgain(), HelloWanted(HelloKind.ASK, WEAK)]
     assert rig.roles.deadline is None
     assert rig.roles.exchange is None
     rig.set(WEAK, FLAG_A)
-    assert rig.lose(WEAK) == []
+    assert rig.lose(WEAK) == [AnnounceAgain()]
 
 
 def test_one_of_two_opponents_gone_leaves_the_wait() -> None:
@@ -712,7 +713,7 @@ def test_resigning_meets_other_actives() -> None:
     effects = rig.lose(STRONG)
     assert change(effects) == [("ACTIVE", "asker_lost")]
     assert rig.roles.deadline == rig.now + 16 * S
-    assert rig.set(WEAK) == [HelloWanted(HelloKind.ASK, WEAK)]
+    assert rig.set(WEAK) == [AnnounceAgain(), HelloWanted(HelloKind.ASK, WEAK)]
 
 
 @pytest.mark.parametrize("state", ["active", "resigning"])

@@ -16,6 +16,7 @@ from harp.daemon.parts import Parts, Source
 from harp.daemon.timer import Timer
 from harp.engine.config import GroupConfig
 from harp.engine.effects import (
+    AnnounceAgain,
     AnnounceNeighbor,
     BindingMoved,
     CacheChanged,
@@ -260,6 +261,7 @@ class Runtime:
                 | SubmitChanges()
                 | ChangesDurable()
                 | BindingMoved()
+                | AnnounceAgain()
                 | CacheChanged()
             ):
                 raise AssertionError(f"{effect} stays inside the engine")

@@ -324,6 +324,11 @@ class BindingMoved:
 
 
 @dataclass(frozen=True, slots=True)
+class AnnounceAgain:
+    """Between the parts: a second active gave way; the home link may still know its address."""
+
+
+@dataclass(frozen=True, slots=True)
 class CacheChanged:
     """Between the parts: the log, a full sync or a merge changed the store; routes follow it."""
 
@@ -334,7 +339,13 @@ class CacheChanged:
 
 
 PartEffect: TypeAlias = (
-    HelloWanted | SendHarp | SubmitChanges | ChangesDurable | BindingMoved | CacheChanged
+    HelloWanted
+    | SendHarp
+    | SubmitChanges
+    | ChangesDurable
+    | BindingMoved
+    | CacheChanged
+    | AnnounceAgain
 )
 """Never leaves the engine."""
 

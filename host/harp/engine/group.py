@@ -17,6 +17,7 @@ from harp.engine.config import GroupConfig, Security
 from harp.engine.detection import Detector
 from harp.engine.dhaad import Agent
 from harp.engine.effects import (
+    AnnounceAgain,
     BindingMoved,
     CacheChanged,
     ChangesDurable,
@@ -517,6 +518,7 @@ class Group:
             ChangesDurable: self._durable,
             CacheChanged: self._cache_changed,
             BindingMoved: self._binding_moved,
+            AnnounceAgain: self._announce_again,
             Dropped: self._count,
         }
 
@@ -565,6 +567,9 @@ class Group:
 
     def _binding_moved(self, effect: BindingMoved, now: int) -> list[Effect]:
         return self.draining.moved(effect.home_address)
+
+    def _announce_again(self, effect: AnnounceAgain, now: int) -> list[Effect]:
+        return self.announcer.start(now) if self.role is Role.ACTIVE else []
 
     def _count(self, effect: Dropped, now: int) -> list[Effect]:
         self.counters[effect.reason] += 1

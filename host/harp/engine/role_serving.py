@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from harp.engine import checks
 from harp.engine.effects import (
+    AnnounceAgain,
     Effect,
     HelloKind,
     HelloWanted,
@@ -43,13 +44,17 @@ class Serving(Claiming):
         return [HelloWanted(HelloKind.ASK, what.peer.identity)]
 
     def _opponent_gone(self, what: Input, now: int) -> list[Effect]:
-        """It withdrew or is lost; its position, if it is up, tells what to take from it."""
+        """It withdrew or is lost; its position, if it is up, tells what to take from it. Neighbors
+        that heard it last must hear us."""
         assert what.peer is not None
         if self.exchange and self.exchange.message.type is HarpType.SO_REQ:
             self._end_exchange()
         if not self._saying_a:
             self.timers.stop(Timer.OPPONENT)
-        return [HelloWanted(HelloKind.ASK, what.peer.identity)] if what.peer.up else []
+        effects: list[Effect] = [AnnounceAgain()]
+        if what.peer.up:
+            effects.append(HelloWanted(HelloKind.ASK, what.peer.identity))
+        return effects
 
     def _serving_checked(self, what: Input, now: int) -> list[Effect]:
         """Quorum, the strength of a second active, the peer of a switch under way."""
