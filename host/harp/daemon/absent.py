@@ -76,6 +76,9 @@ class NoOffload:
     def active(self, group: int, serving: bool) -> None:
         """No filter to tell."""
 
+    async def rest(self) -> None:
+        """No slot sends."""
+
     async def close(self) -> None:
         """Nothing is open."""
 

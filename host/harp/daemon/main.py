@@ -120,6 +120,7 @@ class Daemon:
         stack.push(_withdraws(assembly.parts.guard))
         runtime.start(assembly.parts, endpoints.members, others)
         stack.callback(runtime.stop)
+        stack.push_async_callback(assembly.parts.offload.rest)
         links.tell_down()
         self._notifier.start_watchdog()
         stack.callback(self._notifier.close)

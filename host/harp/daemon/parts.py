@@ -241,6 +241,9 @@ class Offload(Protocol):
     def active(self, group: int, serving: bool) -> None:
         """What the filter lets through depends on it."""
 
+    async def rest(self) -> None:
+        """Before the engine stops: its HELLOs are its own again. A tenth of a second at most."""
+
     async def close(self) -> None:
         """Resigns the slots, gives the lease back."""
 

@@ -211,6 +211,15 @@ class SlotStarted:
 
 
 @dataclass(frozen=True, slots=True)
+class SlotStopped:
+    """A slot that was deleted sends no more."""
+
+    key: SlotKey
+    sequence: int
+    """Sequence # that it had at the last kick; 0: none."""
+
+
+@dataclass(frozen=True, slots=True)
 class SlotRejected:
     """No slot is free, or the board cannot send that: the host must."""
 
@@ -246,6 +255,7 @@ Notice: TypeAlias = (
     | PeerChanged
     | SequenceMoved
     | SlotStarted
+    | SlotStopped
     | SlotRejected
     | WatchdogFired
     | Unfenced
@@ -284,7 +294,10 @@ class Device(Protocol):
         """Adds or updates; ends in `SlotStarted` or `SlotRejected`."""
 
     def delete_slot(self, key: SlotKey) -> None:
-        """Stops it."""
+        """Stops it; ends in `SlotStopped` if it was wanted."""
+
+    def sequences(self) -> Mapping[SlotKey, int]:
+        """Sequence # that each slot had at the last kick; 0: none."""
 
     def arm(self, armed: bool) -> None:
         """Arms or disarms the watchdog."""

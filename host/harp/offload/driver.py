@@ -37,6 +37,7 @@ from harp.offload.device import (
     SlotRejected,
     SlotSpec,
     SlotStarted,
+    SlotStopped,
     Unfenced,
     WatchdogFired,
 )
@@ -241,6 +242,10 @@ class Driver:
         if self._slots.pop(key, None) is not None:
             self._dirty_slots[key] = None
 
+    def sequences(self) -> dict[SlotKey, int]:
+        """Sequence # that each slot had at the last kick; 0: none."""
+        return {key: self._sequences.get(row, 0) for key, row in self._slot_rows.items()}
+
     def arm(self, armed: bool) -> None:
         """Arms or disarms the watchdog."""
         self._armed = armed
@@ -405,7 +410,7 @@ class Driver:
         if was is Phase.IDENTIFYING:
             reason = self._nobody(reason)
         self._session.end(reason)
-        sequences = {k: self._sequences.get(n, 0) for k, n in self._slot_rows.items()}
+        sequences = self.sequences()
         self._forget()
         self._detail = reason
         if was is Phase.ATTACHED:
@@ -539,9 +544,9 @@ class Driver:
         spec, row = self._slots.get(key), self._slot_rows.get(key)
         if spec is None:
             if row is None:
-                return
-            del self._slot_rows[key]
-            self._run(_once(write("slot", row, (0,))))
+                self._out.append(SlotStopped(key, 0))
+            else:
+                self._run(_once(write("slot", row, (0,))), partial(self._slot_stopped, key))
             return
         row = self._free_slot(row)
         if row is None:
@@ -570,6 +575,10 @@ class Driver:
             if self._slots.get(key) == spec:
                 self._slots[key] = replace(spec, sequence=None)
         self._out.append(SlotStarted(key))
+
+    def _slot_stopped(self, key: SlotKey) -> None:
+        self._out.append(SlotStopped(key, self.sequences()[key]))
+        del self._slot_rows[key]
 
     def _reject_slot(self, key: SlotKey, reason: str) -> None:
         self._slots.pop(key, None)

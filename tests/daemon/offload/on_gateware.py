@@ -29,7 +29,7 @@ from harp.engine.config import (
     Protection,
     Security,
 )
-from harp.engine.effects import HelloTemplate, WatchPeer
+from harp.engine.effects import HelloTemplate, Level, WatchPeer
 from harp.engine.events import (
     DetectorAttached,
     DetectorLost,
@@ -140,11 +140,14 @@ class Story:
             through, driver, wanted.lease_ms * 1000, lambda link: b"\x02" + bytes(5)
         )
         self.shell = SerialOffload(
-            url, offload.baud, driver, self.bridge, self.deliver, SystemClock(), self.said.append
+            url, offload.baud, driver, self.bridge, self.deliver, SystemClock(), self.tell
         )
         self.sequence = 0
         self.speaks = True
         self._tasks: list[asyncio.Task[None]] = []
+
+    def tell(self, level: Level, text: str) -> None:
+        self.said.append(text)
 
     def deliver(self, event: Event) -> None:
         """As an engine would answer."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from harp.engine.effects import Role
-from harp.engine.events import PeerDown, PeerLeft
+from harp.engine.events import PeerDown, PeerLeft, StopRequested
 from harp.offload.device import SlotKey
 
 from .group_world import GROUP, LINK, MS, GroupWorld, S, address, options, standby_first
@@ -215,3 +215,20 @@ def test_without_a_filter() -> None:
     world.run_us(2 * S)
     assert not world.board.model.config.filter_enable
     assert world.members[0].downs() == []
+
+
+def test_a_goodbye_is_the_last_that_is_heard() -> None:
+    """The order of a stop: slots, goodbye, and at the end the board as a whole."""
+    world = settled()
+    world.bridge.rest()
+    assert world.run(lambda: not world.bridge.sends, 100 * MS)
+    stopped = world.now
+    world.members[0].give(StopRequested())
+    world.members[0].alive = False
+    world.run_us(100 * MS)
+    world.driver.leave()
+    world.run_us(S)
+    gone = PeerLeft(GROUP, address(1))
+    for member in world.members[1:]:
+        assert [e for at, e in member.peers if at >= stopped] == [gone]
+    assert not world.two_active

@@ -15,8 +15,8 @@ from harp.daemon.clock import SystemClock
 from harp.daemon.config.model import DaemonConfig, OffloadSettings
 from harp.daemon.offload.bridge import Bridge
 from harp.daemon.offload.layout import lanes, settings
-from harp.daemon.offload.shell import SerialOffload, mac_of
-from harp.engine.effects import HelloTemplate, WatchPeer
+from harp.daemon.offload.shell import REST_S, SerialOffload, mac_of
+from harp.engine.effects import HelloTemplate, Level, WatchPeer
 from harp.engine.events import (
     DetectorAttached,
     DetectorLost,
@@ -26,9 +26,11 @@ from harp.engine.events import (
     PeerReported,
 )
 from harp.offload.driver import Driver
+from harp.offload.port import Port, open_port
 from harp.tables.codepoints import DEFAULT_CODE_POINTS
 from harp.tables.constants import US_PER_MS
 from harp.tables.harp_types import HarpType
+from harp.tables.offload import SlotFlag
 from harp.wire.codec import Codec
 from harp.wire.messages import Harp
 from harp_sim.device.board import Board
@@ -48,11 +50,14 @@ def hello(n: int, sequence: int) -> bytes:
 class Rig:
     """A board in a thread, and the shell that drives it."""
 
-    def __init__(self, url: str | None = None) -> None:
+    def __init__(
+        self, url: str | None = None, connect: Callable[[str, int], Port] = open_port
+    ) -> None:
         self.board = RealTime(Board(), {})
         self.thread = threading.Thread(target=self.board.run, daemon=True)
         self.events: list[Event] = []
         self.said: list[str] = []
+        self.levels: list[Level] = []
         url = url or self.board.terminal.path
         whole = DaemonConfig(config(0), offload=OffloadSettings(device=url, lease_us=200_000))
         through = lanes(whole)
@@ -66,8 +71,13 @@ class Rig:
             bridge,
             self.deliver,
             SystemClock(),
-            self.said.append,
+            self.tell,
+            connect,
         )
+
+    def tell(self, level: Level, text: str) -> None:
+        self.levels.append(level)
+        self.said.append(text)
 
     def deliver(self, event: Event) -> None:
         """As an engine does: it is asked for its HELLO, and gives it."""
@@ -94,8 +104,10 @@ class Rig:
 
 
 @contextlib.asynccontextmanager
-async def rig(url: str | None = None) -> AsyncIterator[Rig]:
-    made = Rig(url)
+async def rig(
+    url: str | None = None, connect: Callable[[str, int], Port] = open_port
+) -> AsyncIterator[Rig]:
+    made = Rig(url, connect)
     made.thread.start()
     try:
         await made.offload.open()
@@ -122,6 +134,7 @@ def test_attached_watched_and_left() -> None:
         assert r.had(DetectorLost) == []
         assert not any(r.board._board.registers.sample("peer", n, "enable") for n in range(32))
         assert r.said[0].startswith("offload attached")
+        assert r.levels[0] is Level.INFO
 
     asyncio.run(story())
 
@@ -149,9 +162,65 @@ def test_a_port_that_is_not_there_is_said_once() -> None:
         async with rig("/dev/harp-there-is-none") as r:
             await r.until(lambda: bool(r.said))
             await asyncio.sleep(0.3)
-            assert len(r.said) == 1
+            assert len(r.said) == 1 and r.levels == [Level.WARNING]
             assert "/dev/harp-there-is-none" in r.said[0] and "\n" not in r.said[0]
             assert not r.offload.status().attached
+
+    asyncio.run(story())
+
+
+def test_a_port_that_opens_slowly_keeps_nobody_waiting() -> None:
+    """The loop goes on; a port that comes when nobody wants it any more is given back."""
+    opening, go = threading.Event(), threading.Event()
+    ports: list[Port] = []
+
+    def slowly(url: str, baud: int) -> Port:
+        opening.set()
+        assert go.wait(5), "the loop waits for the port"
+        ports.append(open_port(url, baud))
+        return ports[-1]
+
+    async def story() -> None:
+        async with rig(connect=slowly) as r:
+            await r.until(opening.is_set)
+            await r.offload.close()
+            go.set()
+            await r.until(lambda: bool(ports) and ports[0].fileno() is None)
+            assert r.said == []
+
+    asyncio.run(story())
+
+
+def test_at_rest_no_slot_sends_and_the_engine_does() -> None:
+    """offload.md §4: it counts on above the slot."""
+
+    async def story() -> None:
+        async with rig() as r:
+            await r.until(lambda: r.board._board.registers.sent[0] > 3)
+            await r.offload.rest()
+            running, last = r.had(HelloSlotChanged)
+            assert isinstance(running, HelloSlotChanged) and running.running
+            assert isinstance(last, HelloSlotChanged) and not last.running
+            assert last.sequence > 9 + r.board._board.registers.sent[0]
+            assert not r.board._board.registers.sample("slot", 0, "flags") & SlotFlag.ENABLE
+            assert r.offload.status().attached
+
+    asyncio.run(story())
+
+
+def test_at_rest_with_a_board_that_says_nothing() -> None:
+    """The engine has its HELLOs soon all the same."""
+
+    async def story() -> None:
+        async with rig() as r:
+            await r.until(lambda: r.board._board.registers.sent[0] > 3)
+            r.offload._write = lambda octets: None  # type: ignore[method-assign]
+            begin = asyncio.get_running_loop().time()
+            await r.offload.rest()
+            assert asyncio.get_running_loop().time() - begin < 2 * REST_S
+            last = r.had(HelloSlotChanged)[-1]
+            assert isinstance(last, HelloSlotChanged) and not last.running and last.sequence > 12
+            r.offload._failed("pulled")
 
     asyncio.run(story())
 

@@ -12,7 +12,8 @@ somewhere at every time.
 
 **HELLOs.** `HelloSlotChanged(running, 0)` stops the engine's; its answer is the template with the
 last Sequence # used, from which the slot counts on. When the slot is gone the engine counts on at
-last + ceil(2 × lease / period) + 4 (offload.md §4).
+last + ceil(2 × lease / period) + 4 (offload.md §4). Before the engine stops its slots do
+(`rest`): its goodbye is multicast then, and no HELLO follows it.
 
 **Fence.** When the watchdog fired, or the board was lost while armed, the board may be fencing us:
 `Fenced(True)`. It is unfenced when no group is active here and no template says A; a board that
@@ -54,6 +55,7 @@ from harp.offload.device import (
     SlotRejected,
     SlotSpec,
     SlotStarted,
+    SlotStopped,
     Unfenced,
     WatchdogFired,
 )
@@ -120,6 +122,8 @@ class Bridge:
         self._fenced = False
         self._asked = False
         """The board was asked to unfence."""
+        self._resting = False
+        """The engine is about to stop: no slot is started any more."""
         self._handing: dict[PeerKey, int] = {}
         """Peers that the board has not confirmed: until when it may, µs."""
 
@@ -127,6 +131,11 @@ class Bridge:
     def deadline(self) -> int | None:
         """When to call `expire`, µs."""
         return min(self._handing.values(), default=None)
+
+    @property
+    def sends(self) -> bool:
+        """A slot has our multicast HELLOs."""
+        return any(place.slot for place in self._places.values())
 
     @property
     def fenced(self) -> bool:
@@ -203,6 +212,9 @@ class Bridge:
             case SlotStarted(key):
                 place = self._places[key.group, key.link]
                 return [] if key.resign or place.software else self._attach(place)
+            case SlotStopped(key, sequence):
+                place = self._places[key.group, key.link]
+                return [self._hand_back(place, sequence)] if place.slot and not key.resign else []
             case SlotRejected(key, reason):
                 return self._no_slot(key, reason)
             case WatchdogFired():
@@ -238,7 +250,7 @@ class Bridge:
             if place.lane.slots and self._mac_of(link) is None:
                 self.problems.append(f"link {link} has no Ethernet address: no slot for its HELLO")
                 events += self._attach(place)
-            elif place.lane.slots:
+            elif place.lane.slots and not self._resting:
                 place.slot = True
                 events.append(HelloSlotChanged(group, link, running=True, sequence=0))
             else:
@@ -270,6 +282,23 @@ class Bridge:
         if self._active:
             events += self._fence()
         return events
+
+    def rest(self) -> None:
+        """The slots are to stop: behind each (`SlotStopped`) the engine sends by itself. The
+        watchdog stays armed, with its goodbye, until the engine has withdrawn."""
+        self._resting = True
+        for (group, link), place in self._places.items():
+            if place.slot:
+                self._device.delete_slot(SlotKey(group, link))
+
+    def take_back(self) -> list[Event]:
+        """The HELLOs of slots that the board did not stop in time: above whatever it may send."""
+        last = self._device.sequences()
+        return [
+            self._hand_back(place, last.get(SlotKey(group, link), 0))
+            for (group, link), place in self._places.items()
+            if place.slot
+        ]
 
     def close(self) -> list[Event]:
         """A clean end: the board is left, nothing is fenced."""
@@ -310,7 +339,7 @@ class Bridge:
         """The slot gets what the engine would send."""
         template, group = place.template, place.lane.group
         mac = self._mac_of(place.lane.link.name)
-        if template is None or mac is None:
+        if template is None or mac is None or self._resting:
             return
         key = SlotKey(template.group, template.link)
         frame = hello_frame(mac, template.source, template.destination, template.payload)

@@ -16,7 +16,6 @@ from harp.daemon.offload.bridge import Bridge
 from harp.daemon.offload.layout import lanes, settings
 from harp.daemon.offload.shell import SerialOffload, mac_of
 from harp.daemon.parts import Deliver, Offload
-from harp.engine.effects import Level
 from harp.offload.driver import Driver
 from harp.tables.constants import US_PER_MS
 
@@ -37,8 +36,4 @@ def make_offload(config: DaemonConfig, deliver: Deliver, clock: Clock) -> Offloa
     wanted = settings(config, through)
     driver = Driver(wanted, board.baud, Random())
     bridge = Bridge(through, driver, wanted.lease_ms * US_PER_MS, mac_of)
-
-    def say(text: str) -> None:
-        tell(Level.WARNING, text)
-
-    return SerialOffload(board.device, board.baud, driver, bridge, deliver, clock, say)
+    return SerialOffload(board.device, board.baud, driver, bridge, deliver, clock, tell)

@@ -8,13 +8,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from harp.daemon.clock import Clock
 from harp.daemon.offload.bridge import Bridge
 from harp.daemon.parts import Deliver, OffloadStatus
+from harp.daemon.privileges import as_the_loop
 from harp.daemon.timer import Timer
-from harp.engine.effects import HelloTemplate, WatchPeer
+from harp.engine.effects import HelloTemplate, Level, WatchPeer
 from harp.offload.device import Attached, Noted, Notice, Refused
 from harp.offload.driver import Close, Driver
 from harp.offload.port import Port, PortFailed, latency_warning, open_port
@@ -24,6 +26,8 @@ from harp.tables.constants import US_PER_MS, US_PER_S
 REOPEN_US = 200 * US_PER_MS
 """From a connection that ended to the next try; doubled while nothing is there."""
 REOPEN_MAX_US = 5 * US_PER_S
+REST_S = 0.1
+"""For the slots to stop: the engine's goodbye waits for it."""
 LEAVE_S = 2.0
 """For a clean end."""
 ASK_US = 2 * US_PER_MS
@@ -41,7 +45,8 @@ def mac_of(interface: str) -> bytes | None:
 
 
 class SerialOffload:
-    """A board behind a serial port. Everything happens in the loop's thread."""
+    """A board behind a serial port. Everything happens in the loop's thread, but that the port is
+    opened in one of its own: `socket://` may take seconds."""
 
     def __init__(
         self,
@@ -51,7 +56,7 @@ class SerialOffload:
         bridge: Bridge,
         deliver: Deliver,
         clock: Clock,
-        tell: Callable[[str], None],
+        tell: Callable[[Level, str], None],
         connect: Callable[[str, int], Port] = open_port,
     ) -> None:
         self._url, self._baud = url, baud
@@ -64,24 +69,42 @@ class SerialOffload:
         self._open_at: int | None = None
         self._wait_us = REOPEN_US
         self._said = ""
+        self._thread: ThreadPoolExecutor | None = None
+        self._rested = asyncio.Event()
         self._leaving: asyncio.Event | None = None
         self._busy = False
 
     async def open(self) -> None:
         """Starts to look for the device; a device that is absent is no error."""
         self._timer = Timer()
+        self._thread = ThreadPoolExecutor(1, "harpd-offload", as_the_loop)
         asyncio.get_running_loop().add_reader(self._timer.fileno(), self._timer_fired)
         warning = latency_warning(self._url)
         if warning:
-            self._tell(warning)
+            self._say(warning)
         self._open_at = self._clock.now_us()
         self._work()
+
+    async def rest(self) -> None:
+        """Before the engine stops: the slots do, so that nothing of ours follows its goodbye."""
+        self._rested.clear()
+        self._bridge.rest()
+        self._work()
+        if self._bridge.sends:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(REST_S):
+                    await self._rested.wait()
+        for event in self._bridge.take_back():
+            self._deliver(event)
 
     async def close(self) -> None:
         """Resigns the slots, gives the lease back."""
         if self._timer is None:
             return
         self._open_at = None
+        if self._thread is not None:
+            self._thread.shutdown(wait=False, cancel_futures=True)
+            self._thread = None
         if self._port is not None:
             self._leaving = asyncio.Event()
             self._driver.leave()
@@ -141,27 +164,40 @@ class SerialOffload:
         self._timer.acknowledge()
         now = self._clock.now_us()
         if self._open_at is not None and now >= self._open_at:
-            self._connect(now)
+            self._connect()
         if self._port is not None and self._descriptor is None:
             self._readable()
         self._work()
 
-    def _connect(self, now: int) -> None:
+    def _connect(self) -> None:
         self._open_at = None
+        if self._thread is not None:
+            opened = self._thread.submit(self._connect_to, self._url, self._baud)
+            asyncio.wrap_future(opened).add_done_callback(self._connected)
+
+    def _connected(self, opened: asyncio.Future[Port]) -> None:
+        if opened.cancelled():
+            return
+        now = self._clock.now_us()
         try:
-            self._port = self._connect_to(self._url, self._baud)
+            port = opened.result()
         except PortFailed as error:
             self._say(f"offload: {error}")
             self._again(now)
+            self._set_timer()
             return
-        self._descriptor = self._port.fileno()
+        if self._thread is None:  # closed meanwhile
+            port.close()
+            return
+        self._port, self._descriptor = port, port.fileno()
         if self._descriptor is not None:
             asyncio.get_running_loop().add_reader(self._descriptor, self._readable)
         self._driver.connected(now)
+        self._work()
 
     def _again(self, now: int) -> None:
         """Another try after a while, ever longer."""
-        if self._leaving is None:
+        if self._thread is not None:
             self._open_at = now + self._wait_us
             self._wait_us = min(2 * self._wait_us, REOPEN_MAX_US)
 
@@ -223,7 +259,7 @@ class SerialOffload:
         match notice:
             case Attached(identity):
                 self._wait_us = REOPEN_US
-                self._say(f"offload attached: {identity}")
+                self._say(f"offload attached: {identity}", Level.INFO)
             case Refused(reason):
                 self._say(f"offload not used: {self._url}: {reason}")
             case Noted():
@@ -232,15 +268,17 @@ class SerialOffload:
                 pass
         for event in self._bridge.notice(notice, now):
             self._deliver(event)
+        if not self._bridge.sends:
+            self._rested.set()
         for problem in self._bridge.problems:
             self._say(problem)
         self._bridge.problems.clear()
 
-    def _say(self, text: str) -> None:
+    def _say(self, text: str, level: Level = Level.WARNING) -> None:
         """The same thing once, not at each try."""
         if text != self._said:
             self._said = text
-            self._tell(text)
+            self._tell(level, text)
 
     def _set_timer(self) -> None:
         if self._timer is None:
