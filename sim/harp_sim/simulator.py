@@ -114,20 +114,22 @@ def run(
         place = _place(build)
         runner = _built(build, place)
         results = directory / "results.xml"
-        runner.test(
-            test_module=f"harp_sim.cases.{module}",
-            hdl_toplevel=TOP,
-            hdl_toplevel_lang="verilog",
-            build_dir=place,
-            test_dir=directory,
-            results_xml=str(results),
-            test_filter=rf"\.{re.escape(test)}$",
-            seed=seed,
-            timescale=TIMESCALE,
-            waves=build.waves,
-            extra_env={"COCOTB_REDUCED_LOG_FMT": "1", **(environment or {})},
-            log_file=directory / "log",
-        )
+        # It leaves the process where a test failed; `_judge` says which.
+        with contextlib.suppress(SystemExit):
+            runner.test(
+                test_module=f"harp_sim.cases.{module}",
+                hdl_toplevel=TOP,
+                hdl_toplevel_lang="verilog",
+                build_dir=place,
+                test_dir=directory,
+                results_xml=str(results),
+                test_filter=rf"\.{re.escape(test)}$",
+                seed=seed,
+                timescale=TIMESCALE,
+                waves=build.waves,
+                extra_env={"COCOTB_REDUCED_LOG_FMT": "1", **(environment or {})},
+                log_file=directory / "log",
+            )
     _judge(results, directory)
     return directory
 

@@ -366,10 +366,20 @@ def test_a_stopped_daemon(tmp_path: Path) -> None:
             control.call("status")
 
 
+def interruptible() -> None:
+    """What a shell starts in the background has SIGINT ignored, and its children too."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_watch_prints_lines_until_it_is_interrupted(path: Path) -> None:
     command = [sys.executable, "-m", "harp.cli.harpctl", "--socket", str(path), "watch", "--json"]
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=ENVIRONMENT,
+        preexec_fn=interruptible,
     ) as watching:
         assert watching.stdout and watching.stderr
         lines = watching.stdout
@@ -395,7 +405,11 @@ def test_watch_draws_on_a_terminal(path: Path) -> None:
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "harp.cli.harpctl", "--socket", str(path), "watch"]
     with subprocess.Popen(
-        command, stdout=theirs, stderr=theirs, env=ENVIRONMENT | {"TERM": "xterm"}
+        command,
+        stdout=theirs,
+        stderr=theirs,
+        env=ENVIRONMENT | {"TERM": "xterm"},
+        preexec_fn=interruptible,
     ) as watching:
         os.close(theirs)
         seen = b""

@@ -247,7 +247,7 @@ def test_identity_and_reset() -> None:
         assert await bench.read(ctx, "board", "id") == 9
         assert await bench.read(ctx, "now", "us") == bench.now
         assert await bench.read(ctx, "event_pending", "indexes", EventCode.RESET.value) == 1
-        await ctx.tick().repeat(1700)
+        await ctx.tick().repeat(4000)  # a sweep over all events, some clocks each
         assert bench.events[EventCode.RESET, 0] == 1
         ident = EventCode.RESET.value * EVENT_STRIDE
         await bench.access(ctx, BY_NAME["event_ack"].offset, ident | 1 << 16)

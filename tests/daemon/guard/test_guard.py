@@ -30,6 +30,9 @@ MULTICAST = DEFAULT_CODEC.code_points.multicast_group.packed
 REQUIRED_MS = 10
 """harp.md §9: "withdraws within 10 ms when harpd dies"."""
 
+ROOT = str(Path(__file__).parents[3])
+"""What the victim imports `tests` from."""
+
 
 class Site:
     """A daemon under guard on the home agent; a peer that listens."""
@@ -49,6 +52,7 @@ class Site:
                 [sys.executable, victim.__file__, str(run_dir), security, str(megabytes)],
                 stdout=subprocess.PIPE,
                 text=True,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join([ROOT, *filter(None, sys.path)])},
             )
         self.changes.settimeout(5)
         assert self.said() == "serving"
