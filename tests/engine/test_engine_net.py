@@ -117,7 +117,7 @@ def test_two_actives_after_a_partition_become_one(net: Net) -> None:
         for when, member, effect in net.seen
         if member == 2 and isinstance(effect, fx.AnnounceNeighbor) and effect.address == virtual
     ]
-    assert sum(when > healed for when in said) == 3
+    assert sum(when > healed for when in said) >= 3
     assert net.group(2).store.get(home(4)) is not None
     assert all(net.group(m).sync.synchronised for m in range(3))
 

@@ -545,7 +545,8 @@ class Group:
         self._brief_roles()
         match event:
             case PeerUp():
-                effects = self.sync.peer_up(event.peer, now)
+                # It may have been active where we were not heard, and the home link know it.
+                effects = [*self.sync.peer_up(event.peer, now), AnnounceAgain()]
             case PeerDown():
                 effects = self.sync.peer_down(event.peer, now)
             case PeerLeft():
