@@ -81,8 +81,9 @@ def test_the_lowest_enabled_key_matches_three_clocks_later() -> None:
             await host(ctx, dut, PEER.address(index), key["address"])
             await host(ctx, dut, PEER.address(index) + 4, second)
             words = [await host(ctx, dut, PEER.address(index) + n) for n in range(5)]
-            assert sum((word & WORD_MASK) << 32 * n for n, word in enumerate(words[:4])) == (
-                key["address"]
+            assert (
+                sum((word & WORD_MASK) << 32 * n for n, word in enumerate(words[:4]))
+                == (key["address"])
             )
             assert words[4] & WORD_MASK == second
         seen = ctx.get(dut.seen)
