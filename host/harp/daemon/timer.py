@@ -10,13 +10,14 @@ import ctypes
 import os
 import time
 
+from harp.tables.constants import US_PER_S
+
 _ABSOLUTE = 1
 """TFD_TIMER_ABSTIME."""
 _CANCEL_ON_SET = 2
 """TFD_TIMER_CANCEL_ON_SET: a step of the wall clock ends the wait with ECANCELED."""
 _FAR_S = 1 << 40
 """A time that does not come."""
-_US_PER_S = 1_000_000
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -63,7 +64,7 @@ class Timer:
             return
         self._at = at_us
         # An absolute time of zero would disarm.
-        seconds, rest_us = divmod(max(at_us, 1), _US_PER_S) if at_us is not None else (0, 0)
+        seconds, rest_us = divmod(max(at_us, 1), US_PER_S) if at_us is not None else (0, 0)
         value = self._setting.value
         value.seconds, value.nanoseconds = seconds, rest_us * 1000
         _arm(self._descriptor, _ABSOLUTE, self._setting)

@@ -19,14 +19,11 @@ from harp.daemon.parts import Deliver, Offload
 from harp.offload.driver import Driver
 from harp.tables.constants import US_PER_MS
 
-NONE = frozenset(("", "none", "software"))
-"""No board: the engine's timers watch, and nftables filter (`[filter]`)."""
-
 
 def make_offload(config: DaemonConfig, deliver: Deliver, clock: Clock) -> Offload:
     """Raises Failure where the configuration leaves open which link runs through the board."""
     board = config.offload
-    if board.device in NONE:
+    if not board.has_board:
         return NoOffload()
     through = lanes(config)
     if not through:
