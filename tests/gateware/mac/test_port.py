@@ -30,6 +30,8 @@ class Loop:
         self.simulator.add_clock(8e-9, domain="tx")
         # The same clock: a line has one. `ppm` is between the port and the core.
         self.simulator.add_clock(8e-9 * (1 + ppm * 1e-6), domain="rx", phase=3e-9)
+        self.line: list[int] = []
+        """Octets that the far end sends while the port is silent."""
         self.frames: list[tuple[bytes, FrameError]] = []
         self.done = False
 
@@ -39,6 +41,8 @@ class Loop:
             await ctx.tick("tx")
             if ctx.get(port.tx_en):
                 values = ctx.get(port.tx_data), 1, ctx.get(port.tx_er)
+            elif self.line:
+                values = self.line.pop(0), 1, 0
             else:
                 values = 0xDD, 0, 0  # in-band status: full duplex, 1000 Mb/s, link
             for signal, value in zip((port.rx_data, port.rx_dv, port.rx_er), values, strict=True):
@@ -133,6 +137,20 @@ def test_a_link_that_is_not_carried_is_said_and_carries_nothing(
     wanted = dict.fromkeys(("link", "speed", "full_duplex", "unsupported_speed", "no_clock"), 0)
     assert seen == wanted | state
     assert len(loop.frames) == 3 * state.get("link", 0)
+
+
+@pytest.mark.parametrize(("speed", "taken"), [(GIGABIT, 1), (GIGABIT - 1, 0)])
+def test_what_comes_by_a_link_that_is_not_carried_stays_out(speed: int, taken: int) -> None:
+    loop, frame = Loop(), good(bytes(60))
+
+    async def drive(ctx: Any) -> None:
+        await loop.come_up(ctx, UP | {"speed": speed})
+        loop.line += bytes([0x55] * 7 + [0xD5]) + frame
+        await ctx.tick().repeat(200)
+        loop.done = True
+
+    loop.run(drive)
+    assert loop.frames == [(frame, FrameError.GOOD)] * taken
 
 
 def test_the_link_ends_in_a_frame_and_the_core_gets_its_end() -> None:
