@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Callable
+from functools import partial
 from operator import attrgetter
 from typing import Any
 
@@ -38,19 +39,19 @@ class Fixed:
         self._values = _getter(names)
         self._items = tuple(re.findall(r"\d+s|[BHIQ]", items))
         self._scaled = names.index(in_units_of_4_s) if in_units_of_4_s else None
+        self.unpack: Callable[..., tuple[Any, ...]] = self._struct.unpack_from
+        """The fields' values in octets that are long enough, from an octet on."""
+        if self._scaled is not None:
+            self.unpack = partial(self._unpack_scaled, self._scaled)
         self._exact = tuple(
             (at, int(item[:-1]))
             for at, (_, item) in enumerate(zip(names, self._items, strict=True))
             if item.endswith("s")
         )
 
-    def unpack(self, data: bytes, at: int = 0) -> tuple[Any, ...]:
-        """The fields' values; `data` is long enough."""
+    def _unpack_scaled(self, place: int, data: bytes, at: int = 0) -> tuple[Any, ...]:
         values = self._struct.unpack_from(data, at)
-        if self._scaled is None:
-            return values
-        scaled = values[self._scaled] * LIFETIME_UNIT_S
-        return (*values[: self._scaled], scaled, *values[self._scaled + 1 :])
+        return (*values[:place], values[place] * LIFETIME_UNIT_S, *values[place + 1 :])
 
     def pack(self, owner: object) -> bytes:
         """The octets of `owner`'s attributes; ValueError names one that does not fit."""

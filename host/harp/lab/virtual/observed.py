@@ -217,7 +217,8 @@ class Observed:
 
     def actives(self) -> list[Member]:
         """Members that run and are ACTIVE."""
-        return [member for member in self.members.values() if member.active]
+        members = self.members.values()
+        return [m for m in members if m.role is Role.ACTIVE and m.node.running]
 
     def is_harp(self, payload: bytes) -> bool:
         """Whether the octets are a HARP message with its fixed part."""
