@@ -3,7 +3,7 @@
 Ref: offload.md §1, §6 (per port); IEEE 802.3 §4
 """
 
-from amaranth import Module, Signal
+from amaranth import Module, Signal, Value
 from amaranth.hdl import DomainRenamer
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.cdc import FFSynchronizer
@@ -11,6 +11,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from harp_gateware.layouts import PORT_STATE, WORD
 from harp_gateware.mac.closer import FrameCloser
+from harp_gateware.mac.control import ControlFilter
 from harp_gateware.mac.crossing import ClockWatch, Handshake, WordFifo
 from harp_gateware.mac.in_band import STATUS, InBandStatus
 from harp_gateware.mac.receive import MacReceive
@@ -30,10 +31,11 @@ class EthernetPort(wiring.Component):
     """Full duplex at 1000 Mb/s; any other link is `unsupported_speed` and carries nothing.
 
     `rx_*` are in `rx_domain`, the PHY's own clock, `tx_*` in `tx_domain`; all else is in `sync`, at
-    least at 20 MHz. First octet at `rx_data` → first word at `o`: 8 clocks of 8 ns, 4 of `sync`.
-    First word at `i` → first octet of the preamble: 3 clocks of 8 ns, then up to 24 until four
-    words are there. While the link is down or not carried nothing comes in, and what goes out is
-    taken and lost, so that nothing in the core waits for a cable.
+    least at 20 MHz. First octet at `rx_data` → first word at `o`: 16 clocks of 8 ns, 5 of `sync`
+    (a frame's second word tells whether it is a MAC Control frame, which ends here). First word at
+    `i` → first octet of the preamble: 3 clocks of 8 ns, then up to 24 until four words are there.
+    While the link is down or not carried nothing comes in, and what goes out is taken and lost, so
+    that nothing in the core waits for a cable; a link that comes up carries from the next frame on.
     """
 
     def __init__(self, rx_domain: str, tx_domain: str, clock_hz: int) -> None:
@@ -98,27 +100,35 @@ class EthernetPort(wiring.Component):
         m.submodules.rx_fifo = fifo = WordFifo(self._rx_domain, "sync")
         # A word comes every 64 ns at the latest; a frame may not stand still for 16 of them.
         m.submodules.closer = closer = FrameCloser(16 * 64 * self._clock_hz // 1_000_000_000)
-        carry = Signal()
-        m.submodules.carry_rx = FFSynchronizer(self._carry, carry, o_domain=self._rx_domain)
+        m.submodules.control = control = ControlFilter()
+        carried = self._carried(m, self._rx_domain, self.rx_dv)
         m.d.comb += [
             receive.i_data.eq(self.rx_data),
-            receive.i_dv.eq(self.rx_dv & carry),
+            receive.i_dv.eq(self.rx_dv & carried),
             receive.i_er.eq(self.rx_er),
         ]
         connect(m, receive.o, fifo.i)
         connect(m, fifo.o, closer.i)
-        connect(m, closer.o, flipped(self.o))
+        connect(m, closer.o, control.i)
+        connect(m, control.o, flipped(self.o))
 
     def _transmit(self, m: Module) -> None:
         m.submodules.tx_fifo = fifo = WordFifo("sync", self._tx_domain)
         m.submodules.transmit = transmit = DomainRenamer(self._tx_domain)(MacTransmit())
-        carry = Signal()
-        m.submodules.carry_tx = FFSynchronizer(self._carry, carry, o_domain=self._tx_domain)
+        carried = self._carried(m, self._tx_domain, transmit.o_en)
         connect(m, flipped(self.i), fifo.i)
         connect(m, fifo.o, transmit.i)
         m.d.comb += [
             transmit.i_level.eq(fifo.level),
             self.tx_data.eq(transmit.o_data),
-            self.tx_en.eq(transmit.o_en & carry),
-            self.tx_er.eq(transmit.o_er & carry),
+            self.tx_en.eq(transmit.o_en & carried),
+            self.tx_er.eq(transmit.o_er & carried),
         ]
+
+    def _carried(self, m: Module, domain: str, active: Value) -> Value:
+        """Whether octets pass, in `domain`: from the end of a frame on, until at once not."""
+        carry, whole = Signal(name=f"carry_{domain}"), Signal(name=f"whole_{domain}")
+        m.submodules[f"carry_{domain}"] = FFSynchronizer(self._carry, carry, o_domain=domain)
+        with m.If(~carry | ~active):
+            m.d[domain] += whole.eq(carry)
+        return carry & whole

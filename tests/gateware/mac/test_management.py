@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
@@ -22,63 +21,9 @@ from harp_gateware.mac.phys import (
     PhyBus,
 )
 from harp_gateware.mac.port import GIGABIT
+from harp_sim.pins.mdio import Wire
 
 CLOCK_HZ = 5_000_000
-
-
-@dataclass
-class Wire:
-    """PHYs on MDC and MDIO (IEEE 802.3 §22.2.4.5): samples at rising edges, drives after them."""
-
-    registers: dict[int, dict[int, int]]
-    """By address, then register."""
-    writes: list[tuple[int, int, int]] = field(default_factory=list)
-    reads: int = 0
-    drives: int = 1
-    _bits: list[int] = field(default_factory=list)
-    _ones: int = 0
-    _answer: list[int] = field(default_factory=list)
-
-    @property
-    def busy(self) -> bool:
-        """Within a frame: also while the master does not drive."""
-        return bool(self._bits)
-
-    def rising(self, bit: int) -> None:
-        if not self._bits:
-            if bit == 0 and self._ones >= 32:
-                self._bits = [0]
-            self._ones = self._ones + 1 if bit else 0
-            return
-        self._bits.append(bit)
-        if len(self._bits) == 14:
-            self._address()
-        elif self._answer and len(self._bits) >= 15:
-            self.drives = self._answer.pop(0)
-        if len(self._bits) == 32:
-            self._end()
-
-    def _address(self) -> None:
-        number = int("".join(map(str, self._bits)), 2)
-        assert number >> 12 == 1, "start"
-        self.operation, self.phy, self.register = (
-            number >> 10 & 3,
-            number >> 5 & 31,
-            number & 31,
-        )
-        if self.operation == 2 and self.phy in self.registers:
-            value = self.registers[self.phy].get(self.register, 0)
-            self._answer = [0, *map(int, f"{value:016b}")]
-            self.reads += 1
-
-    def _end(self) -> None:
-        if self.operation == 1:
-            assert self._bits[14:16] == [1, 0], "turnaround"
-            value = int("".join(map(str, self._bits[16:])), 2)
-            self.writes.append((self.phy, self.register, value))
-            if self.phy in self.registers:
-                self.registers[self.phy][self.register] = value
-        self._bits, self._ones, self.drives = [], 0, 1
 
 
 async def attend(ctx: Any, dut: Any, wire: Wire, clocks: int) -> list[int]:
