@@ -15,6 +15,7 @@ from amaranth.lib import io
 from amaranth.lib.cdc import ResetSynchronizer
 from amaranth.vendor import LatticeECP5Platform
 
+from harp.tables.link import BAUD
 from harp_gateware.core import Identity
 from harp_gateware.device import TX_DOMAIN, TX_HZ, Device, DeviceParams, rx_domain
 from harp_gateware.mac.phys import PhyBus
@@ -102,10 +103,10 @@ class Board:
         """Ethernet ports: 2, or 1 for a monitor."""
         return sum(len(bus.addresses) for bus in self.buses)
 
-    def device(self, identity: Identity | None = None) -> DeviceParams:
+    def device(self, identity: Identity | None = None, baud: int = BAUD) -> DeviceParams:
         """What is built for it. Raises ValueError, naming what is wrong."""
         core = CoreParams(ports=self.ports, clock_hz=self.pll.core_hz, **self.core)
-        return DeviceParams(core, self.buses, identity=identity or Identity(board=self.number))
+        return DeviceParams(core, self.buses, baud, identity or Identity(board=self.number))
 
 
 def rgmii(number: int, source: Resource) -> Resource:
@@ -127,9 +128,9 @@ def phy_bus(number: int, source: Resource) -> Resource:
 class BoardTop(Elaboratable):
     """A device on a board's pins."""
 
-    def __init__(self, board: Board, identity: Identity | None = None) -> None:
+    def __init__(self, board: Board, identity: Identity | None = None, baud: int = BAUD) -> None:
         self._board = board
-        self._device = Device(board.device(identity))
+        self._device = Device(board.device(identity, baud))
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()

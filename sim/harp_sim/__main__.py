@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 import click
 
 from harp_sim.capture import CaptureError, read_capture, read_settings
-from harp_sim.cases import CASES, MONITOR, NETLIST, chosen
+from harp_sim.cases import CASES, MONITOR, NETLIST, PINS, chosen
 from harp_sim.simulator import Build, SimulationFailed, design, run
 
 EXAMPLE = """Examples:
@@ -96,11 +96,13 @@ def _mix(build: Build, frames: int, seed: int, as_json: bool) -> None:
 def _cases(build: Build, name: str, seed: int) -> None:
     cases = chosen(name)
     if not cases:
-        known = sorted({case.split(".")[0] for case in (*CASES, *MONITOR, *NETLIST)})
+        known = sorted({case.split(".")[0] for case in (*CASES, *MONITOR, *NETLIST, *PINS)})
         raise click.UsageError(f"no case {name}; there are {', '.join(known)}")
     _begin()
     for case in cases:
-        this = replace(build, params=design(case), netlist=case in NETLIST)
+        this = replace(
+            build, params=design(case), netlist=case in NETLIST, board=PINS.get(case, "")
+        )
         directory = run(this, case, seed)
         click.echo(f"{case}: passed, log in {directory}")
 

@@ -26,12 +26,13 @@ from cocotb_tools.runner import Icarus, Verilator
 import harp.tables
 import harp_gateware
 import harp_sim
+from harp.tables.link import MAX_BAUD
 from harp_gateware.params import CoreParams
 from harp_sim.bench.netlist import CORE, synthesised
 from harp_sim.bench.verilog import TOP, verilog
 from harp_sim.cases import MONITOR, NETLIST
+from harp_sim.pins import verilog as pins
 
-TIMESCALE = ("1ns", "1ps")
 SPLIT = ["--output-split", "0", "--output-split-cfuncs", "1000"]
 """One file of functions of moderate size: g++ takes a third of the time, for the same speed."""
 VERILATOR_ARGS = ["-Wno-fatal", "-Wno-lint", "-O3", "--x-initial", "0", *SPLIT]
@@ -81,6 +82,20 @@ class Build:
     netlist: bool = False
     """The core as synthesised for an ECP5 (harp_sim.bench.netlist)."""
     waves: bool = False
+    board: str = ""
+    """The whole top of one (harp_sim.pins) instead of the core."""
+    baud: int = MAX_BAUD
+    """Of a board's serial link: the most there is, to save simulated time."""
+
+    @property
+    def top(self) -> str:
+        """Name of the outermost module."""
+        return pins.TOP if self.board else TOP
+
+    @property
+    def timescale(self) -> tuple[str, str]:
+        """Clocks that differ by ppm need the finer one."""
+        return ("1ns", "100fs") if self.board else ("1ns", "1ps")
 
 
 def design(case: str) -> CoreParams:
@@ -118,16 +133,20 @@ def run(
         with contextlib.suppress(SystemExit):
             runner.test(
                 test_module=f"harp_sim.cases.{module}",
-                hdl_toplevel=TOP,
+                hdl_toplevel=build.top,
                 hdl_toplevel_lang="verilog",
                 build_dir=place,
                 test_dir=directory,
                 results_xml=str(results),
                 test_filter=rf"\.{re.escape(test)}$",
                 seed=seed,
-                timescale=TIMESCALE,
+                timescale=build.timescale,
                 waves=build.waves,
-                extra_env={"COCOTB_REDUCED_LOG_FMT": "1", **(environment or {})},
+                extra_env={
+                    "COCOTB_REDUCED_LOG_FMT": "1",
+                    "HARP_BOARD": build.board,
+                    **(environment or {}),
+                },
                 log_file=directory / "log",
             )
     _judge(results, directory)
@@ -168,9 +187,9 @@ def _built(build: Build, place: Path) -> Verilator | Icarus:
 def _make(runner: Verilator | Icarus, build: Build, place: Path) -> None:
     """Verilog of the harness, then the simulator's part; Icarus wants the latter for every run."""
     fast, stamp = build.simulator == "verilator", place / "stamp"
-    source, public = place / f"{TOP}.v", place / "public.vlt"
+    source, public = place / f"{build.top}.v", place / "public.vlt"
     if not stamp.exists():
-        text, control = verilog(build.params, build.mutants)
+        text, control = _written(build)
         if build.netlist:
             text = synthesised(text, CORE, place)
         text = ZEROS.sub("", text) if fast else OUTPUTS.sub(r"\1 = 0;", text)
@@ -180,14 +199,21 @@ def _make(runner: Verilator | Icarus, build: Build, place: Path) -> None:
         return
     runner.build(
         sources=[source, public] if fast else [source],
-        hdl_toplevel=TOP,
+        hdl_toplevel=build.top,
         build_dir=place,
         build_args=VERILATOR_ARGS if fast else ICARUS_ARGS,
-        timescale=TIMESCALE,
+        timescale=build.timescale,
         waves=build.waves,
         log_file=place / "log",
         always=not stamp.exists(),
     )
+
+
+def _written(build: Build) -> tuple[str, str]:
+    """Verilog and Verilator's control file."""
+    if build.board:
+        return pins.verilog(build.board, build.baud)
+    return verilog(build.params, build.mutants)
 
 
 def _place(build: Build) -> Path:
@@ -202,6 +228,9 @@ def _hash(build: Build) -> str:
     rooms = [Path(package.__path__[0]) for package in (harp.tables, harp_gateware)]
     sources = [path for room in rooms for path in sorted(room.glob("*.py"))]
     own = [bench / "bench" / name for name in ("harness.py", "verilog.py")]
+    if build.board:
+        sources = [path for room in rooms for path in sorted(room.rglob("*.py"))]
+        own = list(pins.sources())
     if build.mutants:
         own.append(bench / "mutants.py")
     if build.netlist:

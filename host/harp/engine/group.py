@@ -421,13 +421,11 @@ class Group:
 
     def expire(self, now: int) -> list[Effect]:
         """All that is due at `now`."""
-        due = self.deadline
-        if due is None or now < due:
+        if self.deadline is None or now < self.deadline:
             return []
         effects = self._wake(now)
         for part in self._parts():
-            due = part.deadline
-            if due is not None and due <= now:
+            if part.deadline is not None and part.deadline <= now:
                 self._brief_roles()
                 effects += self._route(part.expire(now), now)
         effects = self._settle(effects, now, routed=True)

@@ -39,9 +39,33 @@ MONITOR: tuple[str, ...] = ("monitor.judges", "monitor.sends", "monitor.refuses"
 NETLIST: tuple[str, ...] = ("netlist.every_reason",)
 """Cases of the synthesised core, built small: 4 peers, 2 slots."""
 
+PINS: dict[str, str] = {
+    **dict.fromkeys(
+        (
+            *(f"pins.flood/pace={pace}" for pace in ("even", "net_fast", "host_fast")),
+            "pins.faults",
+            "pins.reset_in_frame/number=0",
+            "pins.reset_in_frame/number=1",
+            "pins.no_clock",
+            "pins.other_speeds",
+            "pins.stranger",
+            "pins.link_lost",
+            "pins.lock_lost",
+            "pins.latency",
+            "pins.judged",
+            "serial.every_register",
+        ),
+        "colorlight_5a75b_r7",
+    ),
+    "pins.monitor": "ecpix5",
+}
+"""Cases of a board's whole top, and the board."""
+
 
 def chosen(name: str) -> tuple[str, ...]:
     """The cases of that name: one, or a module's; none if there is no such case."""
     return tuple(
-        case for case in (*CASES, *MONITOR, *NETLIST) if case == name or case.split(".")[0] == name
+        case
+        for case in (*CASES, *MONITOR, *NETLIST, *PINS)
+        if case == name or case.split(".")[0] == name
     )
