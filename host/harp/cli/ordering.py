@@ -57,44 +57,26 @@ def switchback(
     _order(context, "switchback", as_json, group=group, to=to, force=force)
 
 
-@click.command(epilog="Example: harpctl hold")
-@group_option
-@json_option
-@click.pass_context
-@asks
-def hold(context: click.Context, group: int | None, as_json: bool) -> None:
-    """Keep this member from ever taking over, until `release`."""
-    _order(context, "hold", as_json, group=group)
+def _plain(name: str, about: str, example: str = "") -> click.Command:
+    """An order that takes nothing but a group."""
+
+    @click.command(name, help=about, epilog=f"Example: harpctl {example or name}")
+    @group_option
+    @json_option
+    @click.pass_context
+    @asks
+    def order(context: click.Context, group: int | None, as_json: bool) -> None:
+        _order(context, name, as_json, group=group)
+
+    return order
 
 
-@click.command(epilog="Example: harpctl release")
-@group_option
-@json_option
-@click.pass_context
-@asks
-def release(context: click.Context, group: int | None, as_json: bool) -> None:
-    """End `hold`."""
-    _order(context, "release", as_json, group=group)
-
-
-@click.command(epilog="Example: harpctl resync")
-@group_option
-@json_option
-@click.pass_context
-@asks
-def resync(context: click.Context, group: int | None, as_json: bool) -> None:
-    """Fetch the whole binding cache from the active again."""
-    _order(context, "resync", as_json, group=group)
-
-
-@click.command(epilog="Example: harpctl rekey --group 7")
-@group_option
-@json_option
-@click.pass_context
-@asks
-def rekey(context: click.Context, group: int | None, as_json: bool) -> None:
-    """Ask every mobile node to run IKE again with this home agent."""
-    _order(context, "rekey", as_json, group=group)
+hold = _plain("hold", "Keep this member from ever taking over, until `release`.")
+release = _plain("release", "End `hold`.")
+resync = _plain("resync", "Fetch the whole binding cache from the active again.")
+rekey = _plain(
+    "rekey", "Ask every mobile node to run IKE again with this home agent.", "rekey --group 7"
+)
 
 
 @click.command(name="reload", epilog="Example: harpctl reload")

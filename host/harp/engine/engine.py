@@ -32,7 +32,7 @@ from harp.engine.events import (
 from harp.engine.group import Group
 from harp.engine.reception import Reception
 from harp.tables.codepoints import DEFAULT_CODE_POINTS
-from harp.wire.codec import Codec
+from harp.wire.codec import codec_for
 
 if TYPE_CHECKING:
     from random import Random
@@ -55,7 +55,7 @@ class Engine:
 
     def __init__(self, config: EngineConfig, rng: Random, clock_offset_us: int) -> None:
         points = config.groups[0].code_points if config.groups else DEFAULT_CODE_POINTS
-        codec = Codec(points)
+        codec = codec_for(points)
         self.groups = {
             each.group: Group(each, codec, rng, clock_offset_us) for each in config.groups
         }
@@ -66,8 +66,12 @@ class Engine:
     @property
     def deadline(self) -> int | None:
         """When to call `expire` next, µs; None: not before something arrives."""
-        times = [group.deadline for group in self.groups.values() if group.deadline is not None]
-        return min(times, default=None)
+        first: int | None = None
+        for group in self.groups.values():
+            due = group.deadline
+            if due is not None and (first is None or due < first):
+                first = due
+        return first
 
     def restore(self, group: int, records: Iterable[bytes]) -> None:
         """Takes what the journal kept of a group, oldest record first; before `start`."""

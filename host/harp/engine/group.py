@@ -421,11 +421,13 @@ class Group:
 
     def expire(self, now: int) -> list[Effect]:
         """All that is due at `now`."""
-        if self.deadline is None or now < self.deadline:
+        due = self.deadline
+        if due is None or now < due:
             return []
         effects = self._wake(now)
         for part in self._parts():
-            if part.deadline is not None and part.deadline <= now:
+            due = part.deadline
+            if due is not None and due <= now:
                 self._brief_roles()
                 effects += self._route(part.expire(now), now)
         effects = self._settle(effects, now, routed=True)

@@ -11,12 +11,14 @@ from harp.engine.peers import Peer, PeerTable
 from harp.engine.protection import Protector
 from harp.tables.constants import US_PER_MS, US_PER_S
 from harp.tables.harp_types import HarpFlag, HarpType
+from harp.wire.maker import maker
 from harp.wire.messages import Configuration, Detection, Harp, Options, RestartCounter
 from harp.wire.sequence import next_harp_sequence
 
 if TYPE_CHECKING:
     from random import Random
 
+_make_hello = maker(Harp)
 REPEAT_US = 20 * US_PER_MS
 """Between the copies of a HELLO that is sent three times (harp.md §5)."""
 _V, _R = int(HarpFlag.V), int(HarpFlag.R)
@@ -219,15 +221,10 @@ class HelloSender:
             )
         else:
             options = (self._detection, *options)
-        return Harp(
-            HarpType.HELLO,
-            self._config.group,
-            sequence,
-            flags=flags,
-            preference=self._preference,
-            lifetime_s=lifetime_s,
-            interval_ms=self._config.hello_interval_ms,
-            options=options,
+        config, preference = self._config, self._preference
+        timing = lifetime_s, config.hello_interval_ms
+        return _make_hello(
+            HarpType.HELLO, config.group, sequence, 0, flags, preference, *timing, 0, options
         )
 
     def _template(self, index: int) -> list[Effect]:

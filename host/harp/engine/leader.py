@@ -29,11 +29,12 @@ from harp.engine.effects import (
 from harp.engine.entries import Change, key_of
 from harp.engine.fullsync import Arrival, Asker, Exchange, acknowledgement
 from harp.engine.log import ReplicatedLog
+from harp.engine.peers import FLAG_A, FLAG_S
 from harp.engine.reconcile import Reconcile
 from harp.engine.store import BindingStore
 from harp.engine.stream import Answers, some_homes, whole_store
 from harp.tables.constants import US_PER_S
-from harp.tables.harp_types import HarpFlag, Status
+from harp.tables.harp_types import Status
 from harp.tables.reasons import Reason
 from harp.wire.maker import maker
 from harp.wire.messages import Harp, SyncPosition
@@ -170,11 +171,13 @@ class Leader:
         self, peer: bytes, message: Harp, position: SyncPosition | None, now: int
     ) -> list[Effect]:
         """A HELLO of a member, no position in it foreign."""
-        standby = self._standbys.setdefault(peer, Standby())
-        standby.claims = bool(message.flags & HarpFlag.S)
+        standby = self._standbys.get(peer)
+        if standby is None:
+            standby = self._standbys[peer] = Standby()
+        standby.claims = bool(message.flags & FLAG_S)
         if not standby.claims:
             standby.confirmed = False
-        active = bool(message.flags & HarpFlag.A)
+        active = bool(message.flags & FLAG_A)
         if position is None:
             effects = self.reconcile.noticed(peer, active, now)
             if self.reconcile.unknown(peer):

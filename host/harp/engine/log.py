@@ -17,8 +17,11 @@ from harp.engine.effects import Effect, SendHarp
 from harp.engine.entries import Change
 from harp.engine.repeat import UNLIMITED_REPETITIONS, wait_before
 from harp.tables.harp_types import LOG_INDEX, SEQUENCE_MODULUS, HarpFlag, HarpType
+from harp.wire.maker import maker
 from harp.wire.messages import CacheDigest, Harp, SyncPosition
 from harp.wire.sequence import log_sequence
+
+_make_position = maker(SyncPosition)
 
 RESEND_MESSAGES = 16
 """Sent again at once after a loss; the rest follows acknowledgements."""
@@ -105,7 +108,7 @@ class ReplicatedLog:
     @property
     def here(self) -> SyncPosition:
         """Position of the last message."""
-        return SyncPosition(self.term, self.position)
+        return _make_position(self.term, self.position)
 
     @property
     def lanes(self) -> dict[bytes, Lane]:

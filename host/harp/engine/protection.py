@@ -13,12 +13,15 @@ from harp.engine.effects import Effect, SendPacket, WriteJournal
 from harp.engine.journal import JournalCodec, TimestampKept
 from harp.tables.constants import US_PER_S
 from harp.tables.harp_types import HarpFlag, HarpType
+from harp.tables.mh import HOP_LIMIT, NEXT_HEADER
 from harp.tables.reasons import Reason
 from harp.wire.auth import ntp_from_unix_us, unix_us_from_ntp, verify_ha_ha
 from harp.wire.bulk import BulkCodec
 from harp.wire.codec import Codec
+from harp.wire.maker import maker
 from harp.wire.messages import Authentication, Harp, ReplayProtection, RestartCounter
 
+_make_packet = maker(SendPacket)
 RESERVE_US = 2 * US_PER_S
 """The journal promises timestamps this far ahead, so that none comes twice after a restart."""
 RENEW_US = US_PER_S
@@ -26,6 +29,7 @@ RENEW_US = US_PER_S
 GUARD_TIMESTAMPS = 1 << 12
 """Timestamps (1 µs of them) behind each that is sent which are left to the guard process: its
 goodbyes are signed with the last one sent + 1, + 2, ..., whatever the clock says (harp.md §7)."""
+_FLAG_R = int(HarpFlag.R)
 _WIRE = (1 << 64) - 1
 """The part of a timestamp that travels."""
 AFTER_ANSWER = frozenset(
@@ -134,7 +138,10 @@ class Protector:
             )
         else:
             payload = self._codec.finish(source, destination, mh)
-        effects.append(SendPacket(source, destination, payload, link, group=self._config.group))
+        group = self._config.group
+        effects.append(
+            _make_packet(source, destination, payload, link, b"", NEXT_HEADER, HOP_LIMIT, group)
+        )
         return effects
 
     def unsigned(self, source: bytes, destination: bytes, message: Harp) -> bytes:
@@ -230,6 +237,6 @@ def _order(timestamp: int) -> int:
 
 def _is_answer(message: Harp) -> bool:
     """A HELLO that answers an R: it carries the Restart Counter and asks for nothing."""
-    return not message.flags & HarpFlag.R and any(
+    return not message.flags & _FLAG_R and any(
         isinstance(option, RestartCounter) for option in message.options
     )

@@ -385,9 +385,9 @@ class Sync:
             for effect in effects:
                 if isinstance(effect, CacheChanged):
                     written += self._kept_entries(effect.keys, effect.block, self._journal)
-        state = self._state()
-        if state != self._kept:
-            self._kept = state
+        kept, position, base = self._kept, self.position, self.base
+        if position != kept.position or base != kept.base or self._term_known != kept.term_known:
+            self._kept = state = StateKept(position, base, self._term_known)
             self._leader.reconcile.included.note(state.position)
             if self._journal is not None:
                 written.append(WriteJournal(self.config.group, self._journal.encode(state)))

@@ -29,7 +29,7 @@ from harp.engine.expiry import TICK_US, Wheel
 from harp.wire.maker import maker
 from harp.wire.messages import BindingIdentifier, CacheDigest, Options, SyncPosition
 
-_make_position = maker(SyncPosition)
+_make_position, _make_digest = maker(SyncPosition), maker(CacheDigest)
 HASH_MASK = 0xFFFF_FFFF_FFFF_FFFF
 NO_LIMIT = 1 << 30
 NO_BID_OCTETS = bytes(2)
@@ -126,7 +126,7 @@ class BindingTable:
     @property
     def digest(self) -> CacheDigest:
         """Count and hash of the live bindings (harp.md §2.3); every change keeps it up to date."""
-        return CacheDigest(self._count, self._hash)
+        return _make_digest(self._count, self._hash)
 
     def get(self, home_address: bytes, bid: int = NO_BID) -> Entry | None:
         """The live binding of a key."""

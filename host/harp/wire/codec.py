@@ -7,7 +7,7 @@ Ref: RFC 6275 §6.1 (Mobility Header), §9.2 (checks on receipt); RFC 5142 §4.1
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import Any, TypeAlias, assert_never
 
 from harp.tables import options as option_table
@@ -249,5 +249,11 @@ def _set_header_len(mh: bytearray) -> None:
     mh[1] = len(mh) // 8 - 1
 
 
-DEFAULT_CODEC = Codec()
+@cache
+def codec_for(code_points: CodePoints) -> Codec:
+    """The codec of these code points; it never changes, so that one does for all."""
+    return Codec(code_points)
+
+
+DEFAULT_CODEC = codec_for(DEFAULT_CODE_POINTS)
 """Under this project's default code points."""

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Callable
+from functools import partial
+from operator import attrgetter
 from typing import Any
 
 from harp.tables.mh import LIFETIME_UNIT_S
@@ -12,6 +15,13 @@ from harp.tables.mh import LIFETIME_UNIT_S
 def range_error(owner: object, name: str, wanted: str) -> ValueError:
     """A value that its field cannot carry: the caller's mistake, named."""
     return ValueError(f"{type(owner).__name__}.{name} = {getattr(owner, name)!r}: {wanted}")
+
+
+def _getter(names: tuple[str, ...]) -> Callable[[object], tuple[Any, ...]]:
+    """Gets the attributes of these names; `attrgetter` gives no tuple for fewer than two."""
+    if len(names) > 1:
+        return attrgetter(*names)
+    return lambda owner: tuple(getattr(owner, name) for name in names)
 
 
 class Fixed:
@@ -26,30 +36,31 @@ class Fixed:
         self._struct = struct.Struct("!" + items)
         self.octets = self._struct.size
         self._names = names
+        self._values = _getter(names)
         self._items = tuple(re.findall(r"\d+s|[BHIQ]", items))
         self._scaled = names.index(in_units_of_4_s) if in_units_of_4_s else None
+        self.unpack: Callable[..., tuple[Any, ...]] = self._struct.unpack_from
+        """The fields' values in octets that are long enough, from an octet on."""
+        if self._scaled is not None:
+            self.unpack = partial(self._unpack_scaled, self._scaled)
         self._exact = tuple(
-            (name, int(item[:-1]))
-            for name, item in zip(names, self._items, strict=True)
+            (at, int(item[:-1]))
+            for at, (_, item) in enumerate(zip(names, self._items, strict=True))
             if item.endswith("s")
         )
 
-    def unpack(self, data: bytes, at: int = 0) -> tuple[Any, ...]:
-        """The fields' values; `data` is long enough."""
+    def _unpack_scaled(self, place: int, data: bytes, at: int = 0) -> tuple[Any, ...]:
         values = self._struct.unpack_from(data, at)
-        if self._scaled is None:
-            return values
-        scaled = values[self._scaled] * LIFETIME_UNIT_S
-        return (*values[: self._scaled], scaled, *values[self._scaled + 1 :])
+        return (*values[:place], values[place] * LIFETIME_UNIT_S, *values[place + 1 :])
 
     def pack(self, owner: object) -> bytes:
         """The octets of `owner`'s attributes; ValueError names one that does not fit."""
-        values = [getattr(owner, name) for name in self._names]
+        values = [*self._values(owner)]
+        for at, octets in self._exact:
+            if len(values[at]) != octets:
+                raise range_error(owner, self._names[at], f"must be {octets} octets")
         if self._scaled is not None:
             values[self._scaled] = -(-values[self._scaled] // LIFETIME_UNIT_S)
-        for name, octets in self._exact:
-            if len(getattr(owner, name)) != octets:
-                raise range_error(owner, name, f"must be {octets} octets")
         try:
             return self._struct.pack(*values)
         except struct.error:

@@ -14,6 +14,7 @@ from harp.wire import messages as msg
 from harp.wire.fault import Fault
 from harp.wire.options import LAYOUTS
 
+_FLAG_M = int(HarpFlag.M)
 OF_BINDING: frozenset[type] = frozenset(
     {layout.cls for layout in LAYOUTS if layout.info.of_binding} | {msg.UnknownOption}
 )
@@ -38,7 +39,7 @@ def _missing(message: msg.Harp, what: str) -> Fault:
 
 
 def _has(message: msg.Harp, cls: type) -> bool:
-    return any(isinstance(option, cls) for option in message.options)
+    return cls in map(type, message.options)
 
 
 def _has_address(message: msg.Harp, kind: msg.AddressKind) -> bool:
@@ -49,7 +50,8 @@ def _has_address(message: msg.Harp, kind: msg.AddressKind) -> bool:
 
 def _check_digest(message: msg.Harp) -> None:
     """harp.md §2.3: Cache Digest "only beside a Sync Position"."""
-    if _has(message, msg.CacheDigest) and not _has(message, msg.SyncPosition):
+    kinds = [*map(type, message.options)]
+    if msg.CacheDigest in kinds and msg.SyncPosition not in kinds:
         raise _missing(message, f"{table.SYNC_POSITION.name} beside its {table.CACHE_DIGEST.name}")
 
 
@@ -67,7 +69,7 @@ def _check_reply(message: msg.Harp, has_block: bool) -> None:
         return  # refused: nothing is applied, nothing is needed
     if message.index != LOG_INDEX:
         # The first carries it too, but Index 1 comes again after 65,535 messages.
-        if not message.flags & HarpFlag.M and not _has(message, msg.SyncPosition):
+        if not message.flags & _FLAG_M and not _has(message, msg.SyncPosition):
             raise _missing(message, f"{table.SYNC_POSITION.name} in the last of an answer")
         return
     if not _has(message, msg.SyncPosition):

@@ -105,7 +105,7 @@ class OptionCodec:
         if codec is None:
             return msg.UnknownOption(kind, data)
         option = codec.parse(data, at)
-        if isinstance(option, msg.Authentication) and option.subtype == self._auth_subtype:
+        if type(option) is msg.Authentication and option.subtype == self._auth_subtype:
             # harp.md §2: "a 9 HA–HA that is not last, or twice, is `bad_option`"
             if len(data) != table.HA_HA_AUTH_LENGTH:
                 raise Fault(Reason.BAD_OPTION, f"HA-HA authentication of length {len(data)}")
@@ -117,28 +117,28 @@ class OptionCodec:
         """Appends options to `mh`, each behind the fewest padding octets that align it (harp.md
         §2). Raises ValueError naming the field that does not fit."""
         for option in options:
-            if isinstance(option, msg.UnknownOption):
-                kind, data, alignment = option.type, option.data, self._alignment_of(option.type)
+            codec = self._by_class.get(type(option))
+            if codec is not None:
+                kind, data, alignment = codec.number, codec.build(option), codec.alignment(option)
             else:
-                codec = self._by_class[type(option)]
-                kind, data, alignment = codec.number, codec.build(option), self._alignment(option)
-            if len(data) > 255 or not table.PADN < kind < 256:
-                raise ValueError(f"option of type {kind} with {len(data)} octets: cannot be built")
-            mh += padding((alignment.rest - len(mh)) % alignment.multiple)
+                kind, data, alignment = self._unknown(option)
+            gap = (alignment.rest - len(mh)) % alignment.multiple
+            if gap:
+                mh += padding(gap)
             mh += bytes((kind, len(data)))
             mh += data
+
+    def _unknown(self, option: Any) -> tuple[int, bytes, Alignment]:
+        """Type, octets and alignment of an option that has no class of its own."""
+        kind, data = option.type, option.data
+        if len(data) > 255 or not table.PADN < kind < 256:
+            raise ValueError(f"option of type {kind} with {len(data)} octets: cannot be built")
+        return kind, data, self._alignment_of(kind)
 
     def _alignment_of(self, kind: int) -> Alignment:
         """Of an option type: an IP Address of another Option-Code is unknown, its type is not."""
         known = self._by_type.get(kind)
         return known.layout.info.alignment if known else Alignment()
-
-    def _alignment(self, option: msg.Option) -> Alignment:
-        if isinstance(option, msg.Authentication) and option.subtype == self._auth_subtype:
-            return table.HA_HA_AUTH_ALIGNMENT
-        if isinstance(option, msg.BindingIdentifier) and option.care_of_address:
-            return table.BINDING_IDENTIFIER_WITH_ADDRESS_ALIGNMENT
-        return self._by_class[type(option)].layout.info.alignment
 
 
 def padding(octets: int) -> bytes:
@@ -161,6 +161,10 @@ class _Option:
         self._head = Fixed(layout.wire.head, head, layout.wire.scaled)
         self._construct = maker(layout.cls)
         self._lengths = frozenset(info.lengths)
+
+    def alignment(self, _option: Any) -> Alignment:
+        """Where the option may begin (harp.md §2)."""
+        return self.layout.info.alignment
 
     def parse(self, data: bytes, at: int) -> msg.Option:
         """The option in `data`, which stood at octet `at`; raises Fault."""
@@ -202,6 +206,27 @@ class _Prefix(_Option):
         return super().build(option)
 
 
+class _Authentication(_Option):
+    """Authentication: the HA-HA one is placed so that it ends the message (harp.md §2)."""
+
+    def __init__(self, layout: Layout, code_points: CodePoints) -> None:
+        super().__init__(layout, code_points)
+        self._ha_ha = code_points.auth_subtype
+
+    def alignment(self, option: Any) -> Alignment:
+        own = option.subtype == self._ha_ha
+        return table.HA_HA_AUTH_ALIGNMENT if own else super().alignment(option)
+
+
+class _BindingIdentifier(_Option):
+    """Binding Identifier: aligned for the care-of address that it may carry (RFC 5648 §4.1)."""
+
+    def alignment(self, option: Any) -> Alignment:
+        if option.care_of_address:
+            return table.BINDING_IDENTIFIER_WITH_ADDRESS_ALIGNMENT
+        return super().alignment(option)
+
+
 @dataclass(frozen=True, slots=True)
 class _RawIpAddress:
     """An IP Address option's fields as they lie on the wire."""
@@ -237,5 +262,12 @@ class _IpAddress(_Option):
 
 
 def _bind(layout: Layout, code_points: CodePoints) -> _Option:
-    special = {msg.IpAddress: _IpAddress, msg.MobileNetworkPrefix: _Prefix}
-    return special.get(layout.cls, _Option)(layout, code_points)
+    return _SPECIAL.get(layout.cls, _Option)(layout, code_points)
+
+
+_SPECIAL: dict[type, type[_Option]] = {
+    msg.Authentication: _Authentication,
+    msg.BindingIdentifier: _BindingIdentifier,
+    msg.IpAddress: _IpAddress,
+    msg.MobileNetworkPrefix: _Prefix,
+}

@@ -213,7 +213,7 @@ WRONG = {
     "kernel's tables": (
         "[tables]\nroute_table = 250\n" + RIGHT,
         (
-            "tables, route_table: 250: tables 253 to 255 are the kernel's, 256 numbers are used;"
+            "tables, route_table: 250: tables 253 to 255 are the kernel's, 512 numbers are used;"
             " for example route_table = 11400"
         ),
     ),

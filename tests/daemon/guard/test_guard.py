@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 from tests.daemon.guard import victim
-from tests.daemon.network import entered, home_network, until
+from tests.daemon.network import entered, home_network, ip, until
 from tests.daemon.site import OWN, VIRTUAL, psk
 
 from harp.tables.harp_types import HarpFlag, HarpType
@@ -81,6 +81,16 @@ class Site:
         shown = self.shown()
         return "2001:db8:1::1/128" in shown or "11407:" in shown or "/65 dev home" in shown
 
+    def know_neighbor(self) -> None:
+        """The virtual address was somebody else's long ago."""
+        entry = ("2001:db8:1::1", "lladdr", "02:00:00:00:00:55", "dev", "home", "nud", "stale")
+        ip("-n", self.ha, "-6", "neigh", "replace", *entry)
+        assert "2001:db8:1::1 " in self.neighbors()
+
+    def neighbors(self) -> str:
+        """The kernel's list."""
+        return subprocess.check_output(("ip", "-n", self.ha, "-6", "neigh"), text=True)
+
     def hear(self) -> tuple[Harp, bytes]:
         """The next HELLO of the daemon or its guard."""
         while True:
@@ -142,6 +152,14 @@ def test_any_death_withdraws_and_says_goodbye(tmp_path: Path, number: signal.Sig
         assert farewell.flags & HarpFlag.V
         copies = [there.hear()[0] for _ in range(2)]
         assert [copy.lifetime_s for copy in copies] == [0, 0]
+
+
+def test_a_death_forgets_where_the_address_was_before(tmp_path: Path) -> None:
+    """What still comes waits for the next active (`dataplane.switch`)."""
+    with site(tmp_path) as there:
+        there.know_neighbor()
+        there.daemon.kill()
+        until(lambda: "2001:db8:1::1 " not in there.neighbors(), "it does not know any more")
 
 
 def test_goodbye_is_signed_with_a_timestamp_above_the_last(tmp_path: Path) -> None:

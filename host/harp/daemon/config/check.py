@@ -18,6 +18,7 @@ from harp.daemon.config.machine import Machine, misfits
 from harp.daemon.config.plan import GroupPlan, KeyPlan, Plan, plan_of
 from harp.daemon.config.problem import Problem
 from harp.daemon.config.values import readable_us
+from harp.daemon.dataplane.plan import GROUPS
 
 SCHEMA = 1
 """Version of the JSON object."""
@@ -83,6 +84,9 @@ def _group(group: GroupPlan) -> Iterator[str]:
     yield f"  home prefixes {', '.join(group.home_prefixes) or 'none'}"
     rule = f"rule {group.rule_preference}: mark {group.fwmark} to table {group.route_table}"
     yield f"  when active: {_address(group)}{rule}"
+    if group.virtual_address is not None:
+        number, table = group.rule_preference + GROUPS, group.route_table + GROUPS
+        yield f"  while another is: rule {number}: mark {group.fwmark} to table {table}"
     yield f"  protection {_protection(group)}"
 
 

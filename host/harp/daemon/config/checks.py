@@ -15,6 +15,7 @@ from harp.daemon.config.listen import BadListen, parse_listen
 from harp.daemon.config.problem import Problem
 from harp.daemon.config.schema import Source
 from harp.daemon.config.tree import Node
+from harp.daemon.dataplane.plan import GROUPS
 from harp.engine.config import Security, SwitchMode
 
 _INTERFACE = re.compile(r"[^\s/:]{1,15}")
@@ -22,8 +23,8 @@ _INTERFACE = re.compile(r"[^\s/:]{1,15}")
 _KERNEL_TABLES = range(253, 256)
 """default, main, local (rt_tables)."""
 _RULE_OF_MAIN = 32766
-GROUPS = 256
-"""Group IDs: numbers of tables and rules are reserved for each."""
+_NUMBERS = 2 * GROUPS
+"""Of tables and rules: one for the tunnels and one for the detour of each Group ID."""
 
 
 def check_document(root: Node) -> Iterator[Problem]:
@@ -52,9 +53,9 @@ def check_document(root: Node) -> Iterator[Problem]:
 
 def _tables(node: Node) -> Iterator[Problem]:
     first, preference = node.get("route_table"), node.get("rule_preference")
-    if first is not None and any(each in range(first, first + GROUPS) for each in _KERNEL_TABLES):
-        yield node.wrong("route_table", "tables 253 to 255 are the kernel's, 256 numbers are used")
-    if preference is not None and preference + GROUPS > _RULE_OF_MAIN:
+    if first is not None and any(each in range(first, first + _NUMBERS) for each in _KERNEL_TABLES):
+        yield node.wrong("route_table", "tables 253 to 255 are the kernel's, 512 numbers are used")
+    if preference is not None and preference + _NUMBERS > _RULE_OF_MAIN:
         yield node.wrong("rule_preference", "the rules must come before that of table main, 32766")
     if _bad_interface(node.get("tunnel")):
         yield node.wrong("tunnel", "is no interface name")

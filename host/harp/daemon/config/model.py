@@ -96,9 +96,11 @@ class Tables:
     """Numbers that `harpd` uses in the kernel; choose others if something else has them."""
 
     route_table: Annotated[int, Meta(ge=1, le=0xFFFFFFFF)] = 11400
-    """First routing table with the way to mobile nodes; group N has this plus N."""
+    """First routing table with the way to mobile nodes; group N has this plus N, and plus 256 for
+    the way to the active."""
     rule_preference: Annotated[int, Meta(ge=1, le=32000)] = 11400
-    """Preference of the first rule that switches such a table on; group N has this plus N."""
+    """Preference of the first rule that switches such a table on; group N has this plus N, and plus
+    256 for the way to the active."""
     fwmark: Annotated[int, Meta(ge=1, le=0xFFFFFFFF)] = 0x114
     """First firewall mark of packets to mobile nodes; group N has this plus N."""
     tunnel: Annotated[str, Meta(min_length=1, max_length=15)] = "harp0"

@@ -51,7 +51,10 @@ def made_by(plan: Plan, run_dir: Path) -> Made:
     return Made(
         run_dir,
         tuple(str(IPv6Address(g.address)) for g in plan.groups if g.address),
-        tuple((g.preference, g.table) for g in plan.groups),
+        (
+            *((g.preference, g.table) for g in plan.groups),
+            *((g.detour_preference, g.detour_table) for g in plan.groups),
+        ),
         tuple((str(IPv6Address(p)), n) for g in plan.groups for p, n in g.advertised),
         plan.device,
     )
@@ -112,9 +115,11 @@ def _clean(netlink: Netlink, made: Made) -> list[str]:
             requests.append(remove_rule(rule.preference, rule.table))
             said.append(f"rule {rule.preference} to table {rule.table}")
     advertised = {(IPv6Address(prefix).packed, length) for prefix, length in made.routes}
-    for route in our_routes(netlink, {LOCAL_TABLE, MAIN_TABLE}):
+    tables = {table for _, table in made.rules}
+    for route in our_routes(netlink, {LOCAL_TABLE, MAIN_TABLE} | tables):
         is_local = route.table == LOCAL_TABLE and route.prefix in ours
-        if is_local or (route.prefix, route.length) in advertised:
+        is_detour = route.table in tables and route.length == 0
+        if is_local or is_detour or (route.prefix, route.length) in advertised:
             requests.append(remove_route(route.table, route.prefix, route.length))
             said.append(f"route to {IPv6Address(route.prefix)}/{route.length}")
     if made.device in links(netlink):

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from harp.daemon.netlink.links import Link
     from harp.engine.config import Prefix
 
+GROUPS = 256
+"""Group IDs there are: so many numbers of each kind of the kernel's."""
 MIN_MTU = 1280
 """Every link carries so much (RFC 8200 §5)."""
 _LIFETIME_DETECTIONS = 3
@@ -45,6 +47,16 @@ class GroupPlan:
     """Valid lifetime of the address, seconds; renewed thrice within it."""
     advertised: tuple[tuple[bytes, int], ...] = ()
     """(prefix, length) of the routes that a routing daemon is to tell others while this serves."""
+
+    @property
+    def detour_table(self) -> int:
+        """Routing table that leads to the virtual address, wherever that is."""
+        return self.table + GROUPS
+
+    @property
+    def detour_preference(self) -> int:
+        """Preference of the rule that leads there while that of `table` is off."""
+        return self.preference + GROUPS
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,16 @@
 """The switch of a takeover: one address and one rule, whatever the number of bindings.
 
-Ref: harp.md §9 (steps 1, 2 and 4)
+Ref: harp.md §9 (steps 1, 2 and 4); RFC 4861 §7.2.2, §7.2.5
+
+Neighbors send to who withdrew until they hear of the new active. What reaches a member that does
+not serve is handed on to the one that does: packets to the virtual address by the connected route,
+those to mobile nodes by the detour, a rule behind the switch that leads to the virtual address.
+
+A member that withdraws forgets where that address was before it served: an old entry could name
+another member, that one's entry this one, and a packet would go to and fro until its hop limit is
+used up. Without one the kernel keeps what comes until the new active's advertisement says where to
+send it. No loop remains: what a member knows of another one it learned after its own withdrawal,
+and that one, if it has withdrawn since, learned what it knows still later.
 """
 
 from __future__ import annotations
@@ -11,14 +21,17 @@ import os
 import socket
 import struct
 from collections.abc import Callable
+from typing import TypeAlias
 
 from harp.daemon.dataplane.plan import GroupPlan, Plan
 from harp.daemon.neighbors.messages import solicited_node
 from harp.daemon.netlink.addresses import add_address, remove_address
 from harp.daemon.netlink.connection import Netlink
 from harp.daemon.netlink.links import links
+from harp.daemon.netlink.neighbors import forget_neighbor
 from harp.daemon.netlink.routes import (
     MAIN_TABLE,
+    add_default_via,
     add_local,
     add_route,
     remove_local,
@@ -33,6 +46,9 @@ _GONE = frozenset(
 )
 _RENEWALS = 3
 
+_Requests: TypeAlias = list[tuple[str, bytes]]
+"""What is asked for, for people, and the message."""
+
 
 class Switch:
     """Addresses and rules of all groups; requests are built before they are needed."""
@@ -44,29 +60,24 @@ class Switch:
         self._netlink = netlink
         self._complain = complain
         self._renew_at: dict[int, int] = {}
-        self._on: dict[int, list[bytes]] = {}
-        self._off: dict[int, list[bytes]] = {}
+        self._on: dict[int, _Requests] = {}
+        self._off: dict[int, _Requests] = {}
         self._groups = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
         self.prepare()
 
     def prepare(self) -> None:
-        """Builds the requests: at the start, and when an interface came back with a new number."""
+        """Builds the requests, and makes the detours: at the start, and when an interface came back
+        with a new number."""
         known = links(self._netlink)
         for group in self._plan.groups:
-            on = [add_rule(group.preference, group.table, group.mark)]
-            off = [remove_rule(group.preference, group.table)]
-            if group.address and group.interface in known:
-                index = known[group.interface].number
-                address = add_address(index, group.address, group.lifetime_s)
-                on = [address, add_local(index, group.address), *on]
-                gone = remove_address(index, group.address)
-                off = [gone, remove_local(index, group.address), *off]
-                self._join(index, group.address)
-            if group.interface in known:
-                number = known[group.interface].number
-                on += [add_route(MAIN_TABLE, *half, number) for half in group.advertised]
-            off += [remove_route(MAIN_TABLE, *half) for half in group.advertised]
-            self._on[group.group], self._off[group.group] = on, off
+            link = known.get(group.interface)
+            self._on[group.group] = _on(group, link.number if link else 0)
+            self._off[group.group] = _off(group, link.number if link else 0)
+            if link is None or not group.address:
+                continue
+            self._join(link.number, group.address)
+            if group.group not in self.serving:
+                self._ask(group, _detour(group, link.number), _THERE, "preparing the detour")
 
     def _join(self, index: int, address: bytes) -> None:
         """Neighbors ask for the address from the moment it is there; the kernel joins its
@@ -111,17 +122,53 @@ class Switch:
         if plan.address:
             self._renew_at[plan.group] = now_us + plan.lifetime_s * US_PER_S // _RENEWALS
 
-    def _ask(self, plan: GroupPlan, requests: list[bytes], fine: frozenset[int], what: str) -> None:
+    def _ask(self, plan: GroupPlan, requests: _Requests, fine: frozenset[int], what: str) -> None:
         try:
-            failures = self._netlink.send(requests)
+            failures = self._netlink.send([message for _, message in requests])
         except OSError as error:
             self._complain(f"group {plan.group}: {what}: {error}")
             return
-        names = ["rule", *("home-prefix route" for _ in plan.advertised)]
-        if plan.address:
-            names = [f"address on {plan.interface}", "local route", *names]
         for index, (code, words) in failures.items():
             if code not in fine:
                 said = f" ({words})" if words else ""
-                text = f"{what}: {names[index]}: {os.strerror(code)}{said}"
+                text = f"{what}: {requests[index][0]}: {os.strerror(code)}{said}"
                 self._complain(f"group {plan.group}: {text}")
+
+
+def _on(group: GroupPlan, index: int) -> _Requests:
+    """Taking over, with the number of the home interface; 0: it is not there."""
+    asked: _Requests = []
+    if group.address and index:
+        address = add_address(index, group.address, group.lifetime_s)
+        asked.append((f"address on {group.interface}", address))
+        asked.append(("local route", add_local(index, group.address)))
+    asked.append(("rule", add_rule(group.preference, group.table, group.mark)))
+    if index:
+        halves = (add_route(MAIN_TABLE, *half, index) for half in group.advertised)
+        asked += [("home-prefix route", half) for half in halves]
+    return asked
+
+
+def _off(group: GroupPlan, index: int) -> _Requests:
+    """Withdrawing. The neighbor first: while the address is ours nobody looks for it."""
+    asked: _Requests = []
+    if group.address and index:
+        asked.append(("neighbor", forget_neighbor(index, group.address)))
+        asked.append((f"address on {group.interface}", remove_address(index, group.address)))
+        asked.append(("local route", remove_local(index, group.address)))
+    asked.append(("rule", remove_rule(group.preference, group.table)))
+    halves = (remove_route(MAIN_TABLE, *half) for half in group.advertised)
+    asked += [("home-prefix route", half) for half in halves]
+    if group.address and index:  # it went if the interface was down meanwhile
+        asked.append(_way_to_active(group, index))
+    return asked
+
+
+def _detour(group: GroupPlan, index: int) -> _Requests:
+    """What is to be there before a group is served and afterwards."""
+    rule = add_rule(group.detour_preference, group.detour_table, group.mark)
+    return [_way_to_active(group, index), ("rule", rule)]
+
+
+def _way_to_active(group: GroupPlan, index: int) -> tuple[str, bytes]:
+    return "detour", add_default_via(group.detour_table, index, group.address)

@@ -26,6 +26,7 @@ from harp.daemon.guard.robust_lock import Wait
 from harp.daemon.guard.shared import Hello, Shared
 from harp.daemon.netlink.addresses import remove_address
 from harp.daemon.netlink.connection import Netlink
+from harp.daemon.netlink.neighbors import forget_neighbor
 from harp.daemon.netlink.routes import MAIN_TABLE, remove_local, remove_route
 from harp.daemon.netlink.rules import remove_rule
 from harp.daemon.sockets.quiet import quiet
@@ -185,7 +186,12 @@ def _off(group: GuardedGroup) -> list[bytes]:
         with contextlib.suppress(OSError):
             number = socket.if_nametoindex(group.interface)
             address = bytes.fromhex(group.address)
-            return [remove_address(number, address), remove_local(number, address), *requests]
+            return [
+                forget_neighbor(number, address),  # what comes yet waits for the next active
+                remove_address(number, address),
+                remove_local(number, address),
+                *requests,
+            ]
     return requests
 
 

@@ -32,9 +32,11 @@ _NEW, _DELETE, _GET = 24, 25, 26
 _HEAD = struct.Struct("=BBBBBBBBI")
 """Family, lengths of destination and source, TOS, table, protocol, scope, type, flags."""
 _UNICAST, _LOCAL = 1, 2
+_ONLINK = 4
+"""RTNH_F_ONLINK: the gateway is a neighbor, whatever other routes say."""
 MAIN_TABLE, LOCAL_TABLE = 254, 255
 """RT_TABLE_MAIN, RT_TABLE_LOCAL."""
-_DST, _OIF, _TABLE, _ENCAP_TYPE, _ENCAP = 1, 4, 15, 21, 22
+_DST, _OIF, _GATEWAY, _TABLE, _ENCAP_TYPE, _ENCAP = 1, 4, 5, 15, 21, 22
 _ENCAP_IP6 = 4
 """LWTUNNEL_ENCAP_IP6."""
 _IP6_ID, _IP6_DST, _IP6_SRC, _IP6_HOPLIMIT = 1, 2, 3, 4
@@ -67,6 +69,13 @@ def add_route(table: int, prefix: bytes, length: int, index: int) -> bytes:
 def add_default(table: int, index: int) -> bytes:
     """Everything that looks into `table` goes into an interface."""
     return add_route(table, bytes(16), 0, index)
+
+
+def add_default_via(table: int, index: int, gateway: bytes) -> bytes:
+    """Everything that looks into `table` goes to a neighbor; refused while that is this machine."""
+    body = _HEAD.pack(socket.AF_INET6, 0, 0, 0, 0, PROTOCOL, 0, _UNICAST, _ONLINK)
+    body += u32(_OIF, index) + attribute(_GATEWAY, gateway) + u32(_TABLE, table)
+    return request(_NEW, CREATE | REPLACE, body)
 
 
 def add_local(index: int, address: bytes) -> bytes:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 from rich.console import Console
@@ -18,6 +19,8 @@ from harp.lab.netns.traffic import traffic
 
 REPORTS = Path("build/lab")
 
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
 
 def _list(context: click.Context, _: click.Parameter, wanted: bool) -> None:
     if wanted:
@@ -26,51 +29,25 @@ def _list(context: click.Context, _: click.Parameter, wanted: bool) -> None:
         context.exit()
 
 
+def _number(
+    name: str, kind: click.ParamType[Any], default: float, metavar: str, about: str | None = None
+) -> Callable[[_Command], _Command]:
+    """An option that takes a number and shows the one it has otherwise."""
+    return click.option(
+        name, type=kind, default=default, show_default=True, metavar=metavar, help=about
+    )
+
+
 @click.command(
     "run", epilog="Example: harp-lab run kill-active --runs 20 --load --json > kill-active.json"
 )
 @click.argument("name", type=click.Choice(list(SCENARIOS)), metavar="NAME")
-@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, metavar="S")
-@click.option(
-    "--runs",
-    type=click.IntRange(1),
-    default=5,
-    show_default=True,
-    metavar="N",
-    help="Faults, in a scenario that repeats one.",
-)
-@click.option(
-    "--hello-ms",
-    type=click.IntRange(1, 10_000),
-    default=10,
-    show_default=True,
-    metavar="M",
-    help="HELLO interval.",
-)
-@click.option(
-    "--multiplier",
-    type=click.IntRange(2, 255),
-    default=3,
-    show_default=True,
-    metavar="K",
-    help="HELLOs missed until a peer is down.",
-)
-@click.option(
-    "--nodes",
-    type=click.IntRange(1, 100_000),
-    default=1000,
-    show_default=True,
-    metavar="N",
-    help="Mobile nodes of the load generator.",
-)
-@click.option(
-    "--seconds",
-    type=click.FloatRange(0.1),
-    default=5.0,
-    show_default=True,
-    metavar="T",
-    help="Length of a flood or a load.",
-)
+@_number("--seed", click.IntRange(0), 1, "S")
+@_number("--runs", click.IntRange(1), 5, "N", "Faults, in a scenario that repeats one.")
+@_number("--hello-ms", click.IntRange(1, 10_000), 10, "M", "HELLO interval.")
+@_number("--multiplier", click.IntRange(2, 255), 3, "K", "HELLOs missed until a peer is down.")
+@_number("--nodes", click.IntRange(1, 100_000), 1000, "N", "Mobile nodes of the load generator.")
+@_number("--seconds", click.FloatRange(0.1), 5.0, "T", "Length of a flood or a load.")
 @click.option("--load", is_flag=True, help="Every core busy beside it.")
 @click.option(
     "--report",

@@ -152,11 +152,7 @@ def passing_states_pass(facts: Observed, member: Member) -> str | None:
     if not member.node.running:
         return None
     bounds = facts.bounds
-    longest = {
-        Role.INIT: bounds.some_active,
-        Role.CLAIMING: bounds.claiming,
-        Role.RESIGNING: bounds.resigning,
-    }.get(member.role)
+    longest = bounds.passing.get(member.role)
     spent = facts.network.now - max(member.role_since, member.resumed_us)
     if longest is not None and spent > longest:
         return f"{member.node.name} is {member.role} since {seconds(member.role_since)}"
@@ -192,15 +188,16 @@ def digests_agree(facts: Observed, member: Member) -> str | None:
     active = facts.nodes[name].probe if name else None
     if active is None or active.role is not Role.ACTIVE or probe.position != active.position:
         return None
-    found = (probe.position, probe.digest(), active.digest())
+    mine, its = probe.digest(), active.digest()
+    found = (probe.position, mine, its)
     if member.differs != found:
         member.differs, member.differs_since = found, facts.network.now
     # A change may leave with the next batch; two logs of one term differ until the new one begins.
     lasts = facts.network.now - member.differs_since > facts.bounds.digests
-    if probe.digest() != active.digest() and lasts:
+    if mine != its and lasts:
         return (
             f"{member.node.name} is synchronised with {name} at {probe.position}, "
-            f"but holds {probe.digest()}, not {active.digest()}"
+            f"but holds {mine}, not {its}"
         )
     return None
 
@@ -332,7 +329,8 @@ def _named(promise: Promise) -> str:
     )
 
 
-_OF_PARTS = get_args(fx.PartEffect)
+_OF_PARTS = frozenset(get_args(fx.PartEffect))
+_COPYING = frozenset((Role.STANDBY, Role.DRAINING))
 
 GOOD_IS_GOOD = frozenset(
     (
@@ -474,7 +472,8 @@ class Invariants(Watcher):
         member = self.facts.members[node.name]
         packet, self._packet = self._packet, None
         for effect in effects:
-            if isinstance(effect, fx.SendPacket | fx.WriteJournal):
+            kind = type(effect)
+            if kind is fx.SendPacket or kind is fx.WriteJournal:
                 continue  # by far the most; packets were seen when they left
             if isinstance(effect, fx.StateChanged):
                 self._turned(member, effect)
@@ -487,9 +486,9 @@ class Invariants(Watcher):
                 wrong = self.rates.announces(member)
                 if wrong:
                     self._fail(*wrong)
-            elif isinstance(effect, _OF_PARTS):
+            elif kind in _OF_PARTS:
                 self._fail("parts_stay_inside", f"{node.name} returned {effect}")
-        if member.role in (Role.STANDBY, Role.DRAINING) and node.probe is not None:
+        if member.role in _COPYING and node.probe is not None:
             member.was_synchronised = node.probe.synchronised
         if self._answers:
             self._promise(node)

@@ -197,8 +197,8 @@ class Network:
             self.stirred["reorder"] += 1
             when += int(chance() * quality.reorder_us)
         else:
-            when = max(when, link.last_at.get(pair, 0))
-            link.last_at[pair] = when
+            last = link.last_at.get(pair, 0)
+            link.last_at[pair] = when = when if when > last else last
         self._order += 1
         heapq.heappush(self._heap, (when, self._order, receiver.arrive, (packet,)))
 

@@ -18,10 +18,12 @@ from harp.engine import events as ev
 from harp.engine.config import EngineConfig, GroupConfig
 from harp.lab.virtual.guard import Guard
 from harp.lab.virtual.network import Network, Packet, Port
+from harp.wire.maker import maker
 
 if TYPE_CHECKING:
     from harp.lab.virtual.probe import Maker, Probe, Runs
 
+_received = maker(ev.PacketReceived)
 UNIX_US = 1_800_000_000_000_000
 """UNIX time at the start of every scenario, µs."""
 BOOTED_US = 3_600_000_000
@@ -82,6 +84,8 @@ class Clocks:
         """The monotonic clock at simulated time `now`."""
         since, then = self._base
         elapsed = now - since
+        if not self.drift_ppm:
+            return then + elapsed
         return then + elapsed + elapsed * self.drift_ppm // 1_000_000
 
     def simulated(self, local: int) -> int:
@@ -113,6 +117,8 @@ class Node:
         self.network = network
         self.clocks = Clocks()
         self.condition = Condition.OFF
+        self.running = False
+        """Whether its daemon runs and gets CPU; `_turn` keeps it."""
         self.probe: Probe | None = None
         """Into the running engine; None: there is none."""
         self.boots = 0
@@ -156,11 +162,6 @@ class Node:
         return self.config.identity
 
     @property
-    def running(self) -> bool:
-        """Whether its daemon runs and gets CPU."""
-        return self.condition is Condition.RUNNING
-
-    @property
     def alive(self) -> bool:
         """Whether its daemon exists, stalled or not: what it stored is there."""
         return self._engine is not None
@@ -179,7 +180,7 @@ class Node:
             self._journal.clear()
         self.boots += 1
         self.began_us = self.network.now
-        self.condition = Condition.RUNNING
+        self._turn(Condition.RUNNING)
         rng = Random(f"{self._seed}/{self.boots}")
         engine, self.probe = self._maker(EngineConfig((self.config,)), rng, self.clocks.offset_us)
         self._engine = engine
@@ -216,7 +217,7 @@ class Node:
     def stall(self) -> None:
         """The daemon gets no CPU until `resume`; its guard does."""
         if self.running:
-            self.condition = Condition.STALLED
+            self._turn(Condition.STALLED)
             self._wake = None
             self._guard.starve()
             self._watcher.stalled(self)
@@ -225,7 +226,7 @@ class Node:
         """The daemon runs again: reads its sockets first, then looks at its timers."""
         if self.condition is not Condition.STALLED:
             return
-        self.condition = Condition.RUNNING
+        self._turn(Condition.RUNNING)
         self._watcher.resumed(self)
         if self._guard.feed():
             # The guard withdrew meanwhile: what a fence means to the engine (harp.md §9).
@@ -255,7 +256,8 @@ class Node:
     @property
     def next_call_us(self) -> int | None:
         """Time until the engine wants to be called, by its clock; None: it wants nothing."""
-        return None if self._deadline is None else self._deadline - self._local
+        deadline = self._deadline
+        return None if deadline is None else deadline - self.clocks.local(self.network.now)
 
     def arrive(self, packet: Packet) -> None:
         """A packet from the network."""
@@ -264,17 +266,10 @@ class Node:
         if packet.next_header == fx.ICMPV6:
             self.tell(ev.IcmpReceived(packet.source, packet.destination, packet.payload))
             return
-        event = ev.PacketReceived(
-            packet.source,
-            packet.destination,
-            packet.payload,
-            packet.hop_limit,
-            packet.link,
-            packet.care_of,
-        )
+        link, source, destination, payload, _, hop_limit, care_of, *_ = packet
         if self.running:
             self._watcher.heard(self, packet)
-        self.tell(event)
+        self.tell(_received(source, destination, payload, hop_limit, link, care_of, False))
 
     def tell(self, event: ev.Event) -> None:
         """Something happened: now to the engine, or to its queue while it stalls."""
@@ -305,13 +300,16 @@ class Node:
             self._watcher.stopped(self)
         self._engine = self.probe = self._wake = None
         self._queue.clear()
-        self.condition = Condition.OFF
+        self._turn(Condition.OFF)
+
+    def _turn(self, condition: Condition) -> None:
+        self.condition, self.running = condition, condition is Condition.RUNNING
 
     def _give(self, event: ev.Event) -> None:
         assert self._engine is not None
         if isinstance(event, ev.LinkChanged):
             (self.unplugged.discard if event.up else self.unplugged.add)(event.link)
-        self._carry_out(self._engine.receive(event, self._local))
+        self._carry_out(self._engine.receive(event, self.clocks.local(self.network.now)))
 
     def _expire(self) -> None:
         assert self._engine is not None

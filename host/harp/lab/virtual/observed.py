@@ -8,6 +8,7 @@ blocked ones are not), whatever its engine makes of it.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from struct import Struct
 from typing import TYPE_CHECKING, NamedTuple
 
 from harp.engine.effects import Role
@@ -45,6 +46,12 @@ def timestamp_of(payload: bytes) -> int:
     return int.from_bytes(payload[-36:-28])
 
 
+_HEAD = Struct("!BxHBBxxHxxH")
+"""What `Head` takes of the fixed part, from the Type on."""
+_FLAG_A = int(HarpFlag.A)
+_BINDING_UPDATE = bytes([MhType.BINDING_UPDATE])
+
+
 class Head(NamedTuple):
     """The fixed part of a HARP message (harp.md §2.1), read without judging the rest."""
 
@@ -59,14 +66,7 @@ class Head(NamedTuple):
     @classmethod
     def of(cls, payload: bytes) -> Head:
         """Of a HARP message's octets."""
-        return cls(
-            payload[6],
-            int.from_bytes(payload[8:10]),
-            payload[10],
-            payload[11],
-            int.from_bytes(payload[14:16]),
-            int.from_bytes(payload[18:20]),
-        )
+        return cls._make(_HEAD.unpack_from(payload, TYPE_OCTET))
 
 
 @dataclass(slots=True)
@@ -164,6 +164,12 @@ class Bounds:
         self.reliability = config.reliability_timeout_us
         self.claiming = self.reliability + self.slack
         self.resigning = config.switch_drain_us + self.slack
+        self.passing = {
+            Role.INIT: self.some_active,
+            Role.CLAIMING: self.claiming,
+            Role.RESIGNING: self.resigning,
+        }
+        """Roles that end by themselves."""
         self.command = 2 * self.reliability + config.switch_drain_us + self.slack
         self.answer = settings.us("durability_timeout_ms") + config.home_agent.dad_timeout_us
         self.answer += 10 * settings["disk_us"] + self.slack
@@ -211,7 +217,8 @@ class Observed:
 
     def actives(self) -> list[Member]:
         """Members that run and are ACTIVE."""
-        return [member for member in self.members.values() if member.active]
+        members = self.members.values()
+        return [m for m in members if m.role is Role.ACTIVE and m.node.running]
 
     def is_harp(self, payload: bytes) -> bool:
         """Whether the octets are a HARP message with its fixed part."""
@@ -227,12 +234,12 @@ class Observed:
                 self._hello(member, sender, packet, now)
             elif kind == HarpType.SS_ACK:
                 member.acks_heard[packet.source] = now
-        elif payload[2:3] == bytes([MhType.BINDING_UPDATE]) and not packet.forged:
+        elif payload[2:3] == _BINDING_UPDATE and not packet.forged:
             self._update(member, packet, now)
 
     def _hello(self, member: Member, sender: str, packet: Packet, now: int) -> None:
         head = Head.of(packet.payload)
-        if head.flags & HarpFlag.A and head.lifetime_s:
+        if head.flags & _FLAG_A and head.lifetime_s:
             member.active_heard = now
         cast = (sender, packet.link, packet.destination[0] == MULTICAST)
         if packet.forged:
@@ -313,7 +320,7 @@ class Observed:
             return False
         if len(node.unplugged) == len(node.ports):
             return False
-        return self.quorum_heard(member)
+        return not node.config.quorum or self.quorum_heard(member)
 
     def holds(self, node: Node, promise: Promise) -> bool:
         """Whether a member's store has what was promised, or something newer."""

@@ -90,51 +90,52 @@ class EngineProbe:
     """Looks into the real engine; each answer as `Probe` asks for it."""
 
     def __init__(self, engine: Engine) -> None:
-        self._group = engine.groups[GROUP]
+        group = engine.groups[GROUP]
+        self._roles, self._sync, self._store = group.roles, group.sync, group.store
 
     @property
     def role(self) -> Role:
         """The group's role."""
-        return self._group.role
+        return self._roles.role
 
     @property
     def held(self) -> bool:
         """Whether the operator holds it."""
-        return self._group.roles.held
+        return self._roles.held
 
     @property
     def synchronised(self) -> bool:
         """The S flag."""
-        return self._group.sync.synchronised
+        return self._sync.synchronised
 
     @property
     def position(self) -> SyncPosition:
         """As its HELLOs announce it."""
-        return self._group.sync.position
+        return self._sync.position
 
     @property
     def following(self) -> bytes | None:
         """As its roles have chosen."""
-        return self._group.roles.active
+        return self._roles.active
 
     @property
     def unprotected(self) -> int:
         """Counted by synchronisation."""
-        return self._group.sync.counters["unprotected"]
+        return self._sync.counters["unprotected"]
 
     def digest(self) -> tuple[int, int]:
         """The store's own, kept with every change."""
-        digest = self._group.store.digest
+        digest = self._store.digest
         return digest.count, digest.hash
 
     def holds(self, home_address: bytes) -> Held | None:
         """The live binding without BID."""
-        entry = self._group.store.get(home_address)
+        entry = self._store.get(home_address)
         return None if entry is None else Held(entry.care_of_address, entry.sequence)
 
     def buried(self, home_address: bytes) -> int | None:
         """The tombstone without BID."""
-        entry = self._group.store.find(home_address)
+        entry = self._store.find(home_address)
         return None if entry is None or entry.live else entry.sequence
 
 
