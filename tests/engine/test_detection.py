@@ -55,6 +55,20 @@ def test_up_down_and_the_question_before() -> None:
     assert rig.peer.links[0].since_us == 3 * S
 
 
+def test_an_active_whose_hellos_were_absorbed_was_active_until_it_says_otherwise() -> None:
+    """Else nobody would wait for its successor's word."""
+    rig = Rig()
+    rig.hear(hello(1, flags=FLAG_A), 0)
+    rig.hear(hello(2, flags=0), 10 * S)
+    assert rig.table.last_active_us == 0
+    rig.hear(hello(3, flags=FLAG_A), 11 * S)
+    rig.detector.attached(ev.DetectorAttached(GROUP, "eth0", OFFLOAD))
+    rig.hear(hello(4, flags=0), 20 * S)
+    assert rig.table.last_active_us == 20 * S
+    rig.hear(hello(5, flags=0), 30 * S)
+    assert rig.table.last_active_us == 20 * S
+
+
 def test_every_hello_moves_the_deadline_and_costs_nothing() -> None:
     rig = Rig()
     rig.hear(hello(1), 0)

@@ -25,7 +25,6 @@ from harp.engine.effects import (
     PrepareRoutes,
     RemoveRoute,
     Role,
-    SendPacket,
     StartDad,
     WatchPeer,
     WriteJournal,
@@ -181,7 +180,8 @@ def test_slots_change_who_sends_the_hellos() -> None:
     engine.receive(ev.HelloSlotChanged(GROUP, "eth0", True, 5), 0)
     effects = engine.receive(ev.Fenced(True), 1)
     assert of(HelloTemplate, effects)  # preference 0 is news
-    assert not of(SendPacket, effects)
+    assert [hello.sequence for hello in sent(effects)] == [6]
+    assert not sent(engine.expire(2 * S))
 
 
 def test_a_slot_about_to_start_is_told_the_last_sequence_used() -> None:
@@ -193,11 +193,12 @@ def test_a_slot_about_to_start_is_told_the_last_sequence_used() -> None:
     (template,) = of(HelloTemplate, engine.receive(ev.HelloSlotChanged(GROUP, "eth0", True, 0), S))
     parsed = DEFAULT_CODEC.parse(template.source, template.destination, template.payload)
     assert isinstance(parsed, Harp) and parsed.sequence == said[0].sequence
-    assert not of(SendPacket, engine.receive(ev.Fenced(True), S))
+    (news,) = sent(engine.receive(ev.Fenced(True), S))
+    assert news.sequence == parsed.sequence + 1
     # Over before the slot told its own number: the engine goes on with its own.
     assert engine.receive(ev.HelloSlotChanged(GROUP, "eth0", False, 0), S) == []
     (hello,) = sent(engine.receive(ev.Fenced(False), S))
-    assert hello.sequence == said[0].sequence + 1
+    assert hello.sequence == news.sequence + 1
 
 
 def test_several_groups_live_beside_each_other() -> None:

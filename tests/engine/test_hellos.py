@@ -64,7 +64,8 @@ def test_goodbye_clears_a_and_is_said_three_times_and_is_the_last() -> None:
 
 def test_sequences_are_by_kind_and_destination_and_never_zero() -> None:
     hellos = sender()
-    hellos.slot_changed(0, False, 65534)
+    for sequence in (30000, 60000, 65534):
+        hellos.slot_changed(0, False, sequence)
     numbers = [sent(hellos.say(HelloKind.PLAIN, 0))[0].sequence for _ in range(3)]
     assert numbers == [65535, 1, 2]
     assert sent(hellos.say(HelloKind.ANSWER, 0, address(1)))[0].sequence == 1
@@ -158,14 +159,30 @@ def test_slots_take_the_multicast_and_leave_the_rest() -> None:
     assert to(effects) == [MULTICAST]
     hellos.slot_changed(0, True, 500)
     assert hellos.say(HelloKind.PLAIN, 0) == []  # nothing new
-    hellos.update(FLAG_A, 100)
-    effects = hellos.say(HelloKind.PLAIN, 0)
-    assert of(HelloTemplate, effects)
-    assert to(effects) == []
     assert hellos.expire(2 * S) == []
     assert to(hellos.say(HelloKind.DIGEST, 0)) == [address(1), address(2)]
     hellos.slot_changed(0, False, 900)
     assert sent(hellos.say(HelloKind.ASK, 0))[0].sequence == 901
+
+
+def test_news_is_said_above_what_a_slot_may_still_say_and_the_slot_counts_on() -> None:
+    hellos = sender(links=(LinkConfig("eth0", slots=True),))
+    hellos.say(HelloKind.FIRST, 0)
+    hellos.slot_changed(0, True, 500)
+    hellos.update(FLAG_A, 100)
+    effects = hellos.say(HelloKind.PLAIN, 0)
+    (template,), (hello,) = of(HelloTemplate, effects), sent(effects)
+    assert to(effects) == [MULTICAST]
+    slot = DEFAULT_CODEC.parse(template.source, template.destination, template.payload)
+    assert isinstance(slot, Harp)
+    assert (hello.sequence, hello.flags) == (slot.sequence, slot.flags) == (501, V | FLAG_A)
+    assert hellos.say(HelloKind.PLAIN, 0) == []
+    # A kick that was answered before the slot heard of it, or a slot that is lost meanwhile.
+    hellos.slot_changed(0, True, 480)
+    hellos.update(0, 100)
+    assert [h.sequence for h in sent(hellos.say(HelloKind.PLAIN, 0))] == [502]
+    hellos.slot_changed(0, False, 490)
+    assert [h.sequence for h in sent(hellos.say(HelloKind.PLAIN, 0))] == [503]
 
 
 @pytest.mark.parametrize("kind", [HelloKind.ASK, HelloKind.ANSWER])

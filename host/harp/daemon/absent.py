@@ -11,7 +11,7 @@ from harp.engine.effects import (
     WatchPeer,
     WriteJournal,
 )
-from harp.engine.events import JournalWritten
+from harp.engine.events import HelloSlotChanged, JournalWritten
 
 
 class NoJournal:
@@ -45,6 +45,9 @@ class NoGuard:
         """Nobody watches."""
 
     def sent(self, packet: SendPacket) -> None:
+        """Nobody says goodbye."""
+
+    def slot(self, change: HelloSlotChanged) -> None:
         """Nobody says goodbye."""
 
     def serving(self, serving: SetServing) -> None:

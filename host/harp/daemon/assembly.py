@@ -20,11 +20,12 @@ from harp.daemon.metrics.tally import Tally
 from harp.daemon.neighbors.announcer import Announcer
 from harp.daemon.offload.plug import make_offload
 from harp.daemon.on_role import OnRole
+from harp.daemon.parts import Deliver, Journal, Parts, Source
 from harp.daemon.parts import Guard as GuardPart
-from harp.daemon.parts import Journal, Parts, Source
 from harp.daemon.runtime import Runtime
 from harp.engine.effects import PrepareRoute
 from harp.engine.engine import Engine
+from harp.engine.events import Event, HelloSlotChanged
 from harp.engine.routes import prepare_route
 
 
@@ -58,7 +59,7 @@ def assemble(
     links.on_found.append(lambda _: plane.link_changed())
     fences = Fences(deliver)
     guard: GuardPart = Guard(config, fences.of("guard")) if config.guard else NoGuard()
-    offload = make_offload(config, fences.of("board"), runtime.clock)
+    offload = make_offload(config, _told(guard, fences.of("board")), runtime.clock)
     on_role, events, tally = OnRole(config), EventLog(config.engine), Tally(config.engine)
     made = Parts(
         listener=endpoints,
@@ -74,6 +75,17 @@ def assemble(
     if isinstance(plane, ExternalBackend):
         others.append(plane)
     return Assembly(made, others, on_role, events, tally)
+
+
+def _told(guard: GuardPart, deliver: Deliver) -> Deliver:
+    """`deliver` of the board: the guard hears too where its slots send."""
+
+    def both(event: Event) -> None:
+        if isinstance(event, HelloSlotChanged):
+            guard.slot(event)
+        deliver(event)
+
+    return both
 
 
 def routes(engine: Engine) -> Iterator[PrepareRoute]:

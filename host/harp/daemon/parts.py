@@ -32,6 +32,7 @@ from harp.engine.effects import (
 )
 from harp.engine.events import (
     Event,
+    HelloSlotChanged,
     PeerChanged,
     PeerDown,
     PeerLeft,
@@ -195,6 +196,10 @@ class Guard(Protocol):
 
     def sent(self, packet: SendPacket) -> None:
         """A packet of a group left: from its HELLOs the guard knows what a goodbye looks like."""
+
+    def slot(self, change: HelloSlotChanged) -> None:
+        """A board sends our HELLOs on a link, or does no longer: while it does, its goodbye counts,
+        for it would go on to contradict another one until its lease is over."""
 
     def serving(self, serving: SetServing) -> None:
         """Arm before the data plane serves, disarm after it has withdrawn."""

@@ -165,7 +165,9 @@ class Detector:
             link.multicast_sequence = hello.sequence
         else:
             link.unicast_sequence = hello.sequence
-        if hello.flags & FLAG_A:
+        # What an offload absorbed with A was not heard here, but not missed either: up to now.
+        absorbed = before[1] & FLAG_A and peer.links_up and link.index in self._sources
+        if hello.flags & FLAG_A or absorbed:
             self.peers.last_active_us = now
         if not hello.lifetime_s:
             return self._leave(peer, now)

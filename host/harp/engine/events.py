@@ -122,10 +122,11 @@ class HelloSlotChanged:
     link: str
     """Link of the slot."""
     running: bool
-    """True: the engine sends none there itself."""
+    """True: the engine sends none there itself, but what is new."""
     sequence: int
-    """Last Sequence # that the slot used, or will not go below. 0 and running: the slot is about to
-    start; the `HelloTemplate` that comes of it carries the last one that the engine used."""
+    """What the slot has not passed yet, and will not pass before the next such event: what the
+    engine itself sends counts on from it. 0 and running: the slot is about to start; the
+    `HelloTemplate` that comes of it carries the last one that the engine used."""
 
 
 @dataclass(frozen=True, slots=True)

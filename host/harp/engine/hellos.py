@@ -13,7 +13,7 @@ from harp.tables.constants import US_PER_MS, US_PER_S
 from harp.tables.harp_types import HarpFlag, HarpType
 from harp.wire.maker import maker
 from harp.wire.messages import Configuration, Detection, Harp, Options, RestartCounter
-from harp.wire.sequence import next_harp_sequence
+from harp.wire.sequence import newer16, next_harp_sequence
 
 if TYPE_CHECKING:
     from random import Random
@@ -97,8 +97,11 @@ class HelloSender:
             return effects
         for index in links:
             if self._up[index]:
-                effects += self._template(index)
-                effects += self._to_all(kind, index, options, now)
+                if self._slots[index] and self._is_new(index):
+                    effects += self._news(kind, index, options, now)
+                else:
+                    effects += self._template(index)
+                    effects += self._to_all(kind, index, options, now)
                 self._repeats[index] = times - 1
                 self._schedule(index, now)
         return effects
@@ -153,9 +156,10 @@ class HelloSender:
         """An offload sends our multicast HELLOs on a link, or does no longer (offload.md §4).
 
         With `sequence` 0 it is about to: from the template that this returns it takes the last
-        Sequence # used, and nothing is sent beside it any more."""
+        Sequence # used, and nothing is sent beside it any more but what is new."""
         self._slots[index] = running
-        if sequence:
+        last = self._multicast_sequence[index]
+        if sequence and (not last or newer16(sequence, last)):
             self._multicast_sequence[index] = sequence
         if sequence or not running:
             return []
@@ -178,7 +182,6 @@ class HelloSender:
     def _to_all(self, kind: HelloKind, index: int, options: Options, now: int) -> list[Effect]:
         """To all members on one link, as the link has it: multicast, one unicast to each, or by
         an offload's slot, which sends nothing but the plain one."""
-        config = self._config
         if self._slots[index] and kind is HelloKind.PLAIN:
             return []
         if self._slots[index] or not self._by_multicast[index]:
@@ -186,10 +189,23 @@ class HelloSender:
             for member in self._peers:
                 effects += self._unicast(kind, member, index, options, now)
             return effects
-        sequence = next_harp_sequence(self._multicast_sequence[index])
-        self._multicast_sequence[index] = sequence
-        hello = self._hello(kind, sequence, options)
-        source, name = config.me.addresses[index], config.links[index].name
+        self._count_on(index)
+        return self._by_multicast_now(kind, index, options, now)
+
+    def _news(self, kind: HelloKind, index: int, options: Options, now: int) -> list[Effect]:
+        """What is new while a slot sends: from here, above whatever the slot may still say of the
+        old, which is a replay then; the slot counts on from this one (offload.md §4)."""
+        self._count_on(index)
+        return [*self._template(index), *self._by_multicast_now(kind, index, options, now)]
+
+    def _count_on(self, index: int) -> None:
+        self._multicast_sequence[index] = next_harp_sequence(self._multicast_sequence[index])
+
+    def _by_multicast_now(
+        self, kind: HelloKind, index: int, options: Options, now: int
+    ) -> list[Effect]:
+        hello = self._hello(kind, self._multicast_sequence[index], options)
+        source, name = self._config.me.addresses[index], self._config.links[index].name
         return self._protector.send(source, self._multicast, name, hello, now)
 
     def _unicast(
@@ -227,12 +243,16 @@ class HelloSender:
             HarpType.HELLO, config.group, sequence, 0, flags, preference, *timing, 0, options
         )
 
+    def _is_new(self, index: int) -> bool:
+        """No template for this link has said it yet."""
+        return self._in_template[index] != (self._flags, self._preference)
+
     def _template(self, index: int) -> list[Effect]:
         """What a slot on this link is to send, where that is new."""
-        config, content = self._config, (self._flags, self._preference)
-        if not config.links[index].slots or self._in_template[index] == content:
+        config = self._config
+        if not config.links[index].slots or not self._is_new(index):
             return []
-        self._in_template[index] = content
+        self._in_template[index] = self._flags, self._preference
         hello = self._hello(HelloKind.PLAIN, max(1, self._multicast_sequence[index]), ())
         source = config.me.addresses[index]
         payload = self._protector.unsigned(source, self._multicast, hello)

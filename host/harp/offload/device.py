@@ -211,6 +211,14 @@ class SlotStarted:
 
 
 @dataclass(frozen=True, slots=True)
+class SlotMoved:
+    """Sequence # that a slot had at a kick."""
+
+    key: SlotKey
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
 class SlotStopped:
     """A slot that was deleted sends no more."""
 
@@ -255,6 +263,7 @@ Notice: TypeAlias = (
     | PeerChanged
     | SequenceMoved
     | SlotStarted
+    | SlotMoved
     | SlotStopped
     | SlotRejected
     | WatchdogFired

@@ -34,6 +34,7 @@ from harp.offload.device import (
     SequenceMoved,
     Settings,
     SlotKey,
+    SlotMoved,
     SlotRejected,
     SlotSpec,
     SlotStarted,
@@ -443,6 +444,9 @@ class Driver:
         self.lease_until_us = sent_us + self._lease_us
         sequences = fields_of("kick_answer", words)
         self._sequences = {n: sequences[f"sequence_{n}"] for n in range(SLOTS)}
+        for key, sequence in self.sequences().items():
+            if sequence and not key.resign:
+                self._out.append(SlotMoved(key, sequence))
 
     def _set_guard(self, armed: bool) -> Program:
         yield write("guard", 0, programs.guard_words(self._settings, armed), urgency=Urgency.NOW)

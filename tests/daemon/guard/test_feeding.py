@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from tests.daemon.network import entered, namespace, until
-from tests.daemon.site import GROUP, VIRTUAL, daemon_config, group_config, psk
+from tests.daemon.site import GROUP, OWN, VIRTUAL, daemon_config, group_config, psk
 
 from harp.cli.common import Failure
 from harp.daemon.clock import SystemClock
@@ -25,7 +25,12 @@ from harp.daemon.guard.guard import Guard
 from harp.daemon.guard.process import Watch, _sender
 from harp.daemon.guard.shared import Shared, make_memory
 from harp.daemon.sockets.quiet import CS6
-from harp.engine.effects import SetServing
+from harp.engine.effects import SendPacket, SetServing
+from harp.engine.events import HelloSlotChanged
+from harp.tables.codepoints import DEFAULT_CODE_POINTS
+from harp.tables.harp_types import HarpType
+from harp.wire.codec import DEFAULT_CODEC
+from harp.wire.messages import Harp
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
 INTERVAL_US = 2_000_000
@@ -33,6 +38,7 @@ INTERVAL_US = 2_000_000
 LATER_US = 2_000_000
 """Past the time at which the guard is looked after."""
 CLOCK = SystemClock()
+MULTICAST = DEFAULT_CODE_POINTS.multicast_group.packed
 
 
 def config_of(run_dir: Path, spi: int = 256, interval_us: int = INTERVAL_US) -> DaemonConfig:
@@ -164,6 +170,27 @@ def test_a_guard_never_sleeps_for_longer_than_a_limit(tmp_path: Path) -> None:
     assert wake <= CLOCK.now_us() + config.engine.groups[0].detection_us
     shared.close()
     os.close(memory)
+
+
+def test_where_a_board_speaks_the_guard_says_no_goodbye(tmp_path: Path) -> None:
+    """Its slot would contradict one until the lease is over."""
+    with guarded(config_of(tmp_path)) as (guard, _):
+        shared = shared_of(guard)
+        for link in ("home", "other"):
+            guard.sent(hello(link))
+        board = partial(HelloSlotChanged, GROUP, "home", sequence=1)
+        guard.slot(board(running=True))
+        guard.sent(hello("home"))
+        assert [each.link for each in shared.hellos()] == ["other"]
+        guard.slot(board(running=False))
+        guard.sent(hello("home"))
+        assert sorted(each.link for each in shared.hellos()) == ["home", "other"]
+
+
+def hello(link: str) -> SendPacket:
+    message = Harp(HarpType.HELLO, GROUP, 1)
+    mh = DEFAULT_CODEC.build(OWN, MULTICAST, message)
+    return SendPacket(OWN, MULTICAST, mh, link, group=GROUP)
 
 
 def test_goodbyes_have_the_class_of_hellos() -> None:

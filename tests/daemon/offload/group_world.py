@@ -90,7 +90,8 @@ class Member:
 
     def __init__(self, world: GroupWorld, index: int) -> None:
         self.world, self.index = world, index
-        self.engine = Engine(config(index, world.hello_us), world.rng, UNIX_US)
+        # A restart later has a greater Restart Counter.
+        self.engine = Engine(config(index, world.hello_us), world.rng, UNIX_US + world.now)
         self.serving = False
         self.roles: list[tuple[int, Role]] = []
         self.peers: list[tuple[int, object]] = []
@@ -139,7 +140,7 @@ class Member:
                 case WatchPeer() if self.index == 0:
                     world.bridge.watch(effect, world.now)
                 case HelloTemplate() if self.index == 0:
-                    world.bridge.template(effect)
+                    world._say(world.bridge.template(effect))
                 case _:
                     pass
 
@@ -319,6 +320,7 @@ def standby_first(world: GroupWorld) -> None:
     """Makes another member the active: member 0 is held back by a restart."""
     world.kill()
     assert world.run(lambda: any(m.serving for m in world.members[1:]), 20 * S)
+    world.run_us(S)  # no process is there again before its goodbyes are over
     world.restart()
     assert world.run(lambda: world.members[0].role is Role.STANDBY, 20 * S)
     world.run_us(3 * S)

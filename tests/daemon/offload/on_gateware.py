@@ -166,7 +166,7 @@ class Story:
                             self.sequence,
                         )
                     )
-            case HelloSlotChanged(running=True):
+            case HelloSlotChanged(running=True, sequence=0):
                 self.say(0x20)
             case Fenced(True):
                 self.shell.active(GROUP, False)

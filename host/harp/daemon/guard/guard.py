@@ -23,7 +23,7 @@ from harp.daemon.guard.shared import MAX_HELLO_OCTETS, Hello, Shared, make_memor
 from harp.daemon.log import tell
 from harp.daemon.parts import GuardStatus
 from harp.engine.effects import Level, SendPacket, SetServing
-from harp.engine.events import Fenced
+from harp.engine.events import Fenced, HelloSlotChanged
 from harp.tables.harp_types import HarpType
 from harp.wire.codec import Codec
 
@@ -93,6 +93,8 @@ class Guard:
         self._codec = Codec(points)
         self._clock = SystemClock()
         self._mh_type = points.mh_type_harp
+        self._by_board: set[tuple[int, str]] = set()
+        """Groups and links where a board sends the HELLOs."""
         self._armed: set[int] = set()
         self._fired_before = 0
         self._look_at = 0
@@ -178,11 +180,25 @@ class Guard:
             shared.set_timestamp(group, timestamp)
         if payload[_TYPE_AT] != HarpType.HELLO or len(payload) > MAX_HELLO_OCTETS:
             return
+        if (group, packet.link) in self._by_board:
+            return
         place = (group, packet.link, packet.destination)
         slot = self._slots.setdefault(place, len(self._slots))
         if slot < self._setup.slots:
             hello = Hello(group, packet.link, packet.source, packet.destination, payload)
             shared.put(slot, hello)
+
+    def slot(self, change: HelloSlotChanged) -> None:
+        """No goodbye by the guard where a board speaks: its slot would go on to say the contrary
+        until the lease is over, and then says goodbye itself (offload.md §4)."""
+        place = change.group, change.link
+        if not change.running:
+            self._by_board.discard(place)
+        elif place not in self._by_board and self._shared is not None:
+            self._by_board.add(place)
+            for (group, link, _), slot in self._slots.items():
+                if (group, link) == place and slot < self._setup.slots:
+                    self._shared.clear(slot)
 
     def serving(self, serving: SetServing) -> None:
         """Armed while a group is served: by the shortest detection time of those."""

@@ -136,6 +136,10 @@ class Shared:
         )
         self._memory[at] = fresh
 
+    def clear(self, slot: int) -> None:
+        """Nothing is in a slot any more."""
+        self._memory[_SLOTS + slot * SLOT_OCTETS] = 0
+
     def hellos(self) -> list[Hello]:
         """What is in the slots."""
         found: list[Hello] = []

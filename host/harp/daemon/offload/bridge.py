@@ -11,8 +11,10 @@ peer's: a board that does not take it over in that time, or refuses it, has lost
 somewhere at every time.
 
 **HELLOs.** `HelloSlotChanged(running, 0)` stops the engine's; its answer is the template with the
-last Sequence # used, from which the slot counts on. When the slot is gone the engine counts on at
-last + ceil(2 × lease / period) + 4 (offload.md §4). Before the engine stops its slots do
+last Sequence # used, from which the slot counts on. With each kick the engine hears what the slot
+will not pass until the next but one, last + ceil(2 × lease / period) + 4 (offload.md §4): what is
+new it says itself, above that, and the slot counts on from there; so no HELLO of the slot that
+still says the old is believed. The same when the slot is gone. Before the engine stops its slots do
 (`rest`): its goodbye is multicast then, and no HELLO follows it.
 
 **Fence.** When the watchdog fired, or the board was lost while armed, the board may be fencing us:
@@ -52,6 +54,7 @@ from harp.offload.device import (
     PeerSpec,
     SequenceMoved,
     SlotKey,
+    SlotMoved,
     SlotRejected,
     SlotSpec,
     SlotStarted,
@@ -169,14 +172,16 @@ class Bridge:
         self._handing.setdefault(key, now + patience_us + PATIENCE_EACH_US * len(self._handing))
         self._device.put_peer(spec)
 
-    def template(self, template: HelloTemplate) -> None:
-        """What a HELLO slot is to say from now on."""
+    def template(self, template: HelloTemplate) -> list[Event]:
+        """What a HELLO slot is to say from now on; and up to where it may count."""
         place = self._places.get((template.group, template.link))
         if place is None:
-            return
+            return []
         place.template = template
-        if place.slot:
-            self._fill(place)
+        if not place.slot:
+            return []
+        self._fill(place)
+        return [self._moved(place, sequence_of(template.payload))]
 
     def active(self, group: int, serving: bool) -> None:
         """The watchdog is armed while this member is active anywhere."""
@@ -212,6 +217,9 @@ class Bridge:
             case SlotStarted(key):
                 place = self._places[key.group, key.link]
                 return [] if key.resign or place.software else self._attach(place)
+            case SlotMoved(key, sequence):
+                place = self._places[key.group, key.link]
+                return [self._moved(place, sequence)] if place.slot and place.started else []
             case SlotStopped(key, sequence):
                 place = self._places[key.group, key.link]
                 return [self._hand_back(place, sequence)] if place.slot and not key.resign else []
@@ -350,7 +358,7 @@ class Bridge:
                 MH_OFFSET,
                 period_us=max(MIN_PERIOD_US, group.hello_interval_us),
                 jitter_percent=min(MAX_JITTER_PERCENT, group.jitter_percent),
-                sequence=None if place.started else sequence_of(template.payload),
+                sequence=sequence_of(template.payload),
             )
         )
         place.started = True
@@ -379,16 +387,25 @@ class Bridge:
         self._device.delete_slot(key._replace(resign=True))
         return [self._hand_back(place, 0), *self._attach(place)]
 
+    def _moved(self, place: _Place, last: int) -> HelloSlotChanged:
+        """What the slot may have said, and will have by the next kick."""
+        group, link = place.lane.group.group, place.lane.link.name
+        return HelloSlotChanged(group, link, running=True, sequence=self._above(place, last))
+
     def _hand_back(self, place: _Place, last: int) -> HelloSlotChanged:
         """The engine sends again, above whatever the slot may have sent since the last kick. 0: it
         never sent, and the engine's own number holds."""
         place.slot = place.started = False
-        period_us = max(MIN_PERIOD_US, place.lane.group.hello_interval_us)
-        sequence = last and last + -(-2 * self._lease_us // period_us) + 4
-        # After 65535 comes 1 (harp.md §2.1).
-        sequence = sequence and (sequence - 1) % 0xFFFF + 1
+        sequence = last and self._above(place, last)
         group, link = place.lane.group.group, place.lane.link.name
         return HelloSlotChanged(group, link, running=False, sequence=sequence)
+
+    def _above(self, place: _Place, last: int) -> int:
+        """offload.md §4: last + ceil(2 × lease / period) + 4."""
+        period_us = max(MIN_PERIOD_US, place.lane.group.hello_interval_us)
+        sequence = last + -(-2 * self._lease_us // period_us) + 4
+        # After 65535 comes 1 (harp.md §2.1).
+        return (sequence - 1) % 0xFFFF + 1
 
     # Fence
 

@@ -124,7 +124,8 @@ class SerialOffload:
 
     def template(self, template: HelloTemplate) -> None:
         """Content of a HELLO slot."""
-        self._bridge.template(template)
+        for event in self._bridge.template(template):
+            self._deliver(event)
         self._work()
 
     def active(self, group: int, serving: bool) -> None:
