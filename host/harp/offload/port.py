@@ -1,5 +1,6 @@
-"""The port of a device by its URL: pyserial's own, and recordings.
+"""The port of a device by its URL: pyserial's own, a simulated board's, and recordings.
 
+`sim:PATH` is the pseudo terminal of a simulated board (`harp_sim.cosim`), like any serial port;
 `record:FILE:URL` opens URL and writes the session to FILE; `replay:FILE` plays one back.
 Ref: pyserial, "URL handlers"; FTDI AN232B-04 (latency timer)
 """
@@ -15,6 +16,7 @@ from typing import Any, Protocol
 import serial
 
 from harp.offload.replay import BadRecording, Recorder, ReplayDevice, parse
+from harp.tables.simulated import SCHEME
 
 _SYS = Path("/sys/bus/usb-serial/devices")
 FTDI_LATENCY_MS = 1
@@ -26,8 +28,9 @@ class PortFailed(Exception):
 
 
 def device_of(url: str) -> str:
-    """What pyserial is to open: `serial:///dev/ttyUSB1` is the device itself."""
-    return url.removeprefix("serial://")
+    """What pyserial is to open: `serial:///dev/ttyUSB1` is the device itself, `sim:PATH` the
+    pseudo terminal."""
+    return url.removeprefix("serial://").removeprefix(SCHEME)
 
 
 def latency_warning(url: str) -> str | None:

@@ -4,6 +4,7 @@ import pytest
 from tests.daemon.config.kit import RIGHT, changed, problems
 
 G = "group 1 (id 7)"
+SIMULATED = '[offload]\ndevice = "sim:/run/board"\n'
 WRONG = {
     "unknown table": (
         "[deamon]\n" + RIGHT,
@@ -75,6 +76,34 @@ WRONG = {
     "duration beyond its limit": (
         "[offload]\nlease_ms = 201\n" + RIGHT,
         "offload, lease_ms: 201 wants at most 200 ms; for example lease_ms = 100",
+    ),
+    "a simulated board too slow for these HELLOs": (
+        SIMULATED + "lease_ms = 200\n" + RIGHT,
+        (
+            f"{G}, hello_interval_ms: 10 ms x 3 is too fast for a simulated board: at least 50 ms x"
+            " 3; for example hello_interval_ms = 50"
+        ),
+    ),
+    "a simulated board too slow for this multiplier": (
+        SIMULATED
+        + "lease_ms = 200\n"
+        + changed("hello_interval_ms = 10", "hello_interval_ms = 50\nmultiplier = 2"),
+        (
+            f"{G}, multiplier: 50 ms x 2 is too fast for a simulated board: at least 50 ms x 3;"
+            " for example multiplier = 3"
+        ),
+    ),
+    "a simulated board too slow for this lease": (
+        SIMULATED + changed("hello_interval_ms = 10", "hello_interval_ms = 50"),
+        "offload, lease_ms: a simulated board wants a lease of 200 ms; for example lease_ms = 200",
+    ),
+    "a simulated board somewhere": (
+        '[offload]\ndevice = "sim:"\nlease_ms = 200\n'
+        + changed("hello_interval_ms = 10", "hello_interval_ms = 50"),
+        (
+            "offload, device: wants the path of the simulated board's terminal;"
+            ' for example device = "sim:/run/harp/board"'
+        ),
     ),
     "duration in two units": (
         changed("hello_interval_ms = 10", "hello_interval_ms = 10\nhello_interval_s = 1"),

@@ -15,8 +15,11 @@ from harp.daemon.config.listen import BadListen, parse_listen
 from harp.daemon.config.problem import Problem
 from harp.daemon.config.schema import Source
 from harp.daemon.config.tree import Node
+from harp.daemon.config.values import readable_us
 from harp.daemon.dataplane.plan import GROUPS
 from harp.engine.config import Security, SwitchMode
+from harp.tables.constants import US_PER_MS
+from harp.tables.simulated import MIN_HELLO_MS, MIN_LEASE_MS, MIN_MULTIPLIER, SCHEME
 
 _INTERFACE = re.compile(r"[^\s/:]{1,15}")
 """A name that the kernel takes (dev_valid_name, IFNAMSIZ)."""
@@ -25,6 +28,7 @@ _KERNEL_TABLES = range(253, 256)
 _RULE_OF_MAIN = 32766
 _NUMBERS = 2 * GROUPS
 """Of tables and rules: one for the tunnels and one for the detour of each Group ID."""
+_MIN_HELLO = ("hello_interval_ms", MIN_HELLO_MS)
 
 
 def check_document(root: Node) -> Iterator[Problem]:
@@ -49,6 +53,30 @@ def check_document(root: Node) -> Iterator[Problem]:
                     "journal_sync", "there is no journal: [daemon] says journal = false"
                 )
     yield from _tables(root.one("tables"))
+    if (root.one("offload").get("device") or "").startswith(SCHEME):
+        yield from _simulated(root)
+
+
+def _simulated(root: Node) -> Iterator[Problem]:
+    """A simulated board runs against the wall clock, and is slower than a board."""
+    board, groups = root.one("offload"), root.many("group")
+    if board.get("device") == SCHEME:
+        what = "wants the path of the simulated board's terminal"
+        yield Problem(board.place, "device", what, f'device = "{SCHEME}/run/harp/board"')
+    marked = [each for each in groups if any(link.get("slots") for link in each.many("link"))]
+    for group in marked or groups:
+        interval_us, multiplier = group.get("hello_interval") or 0, group.get("multiplier") or 0
+        if interval_us < MIN_HELLO_MS * US_PER_MS or multiplier < MIN_MULTIPLIER:
+            what = (
+                f"{readable_us(interval_us)} x {multiplier} is too fast for a simulated board: at "
+                f"least {MIN_HELLO_MS} ms x {MIN_MULTIPLIER}"
+            )
+            slow = interval_us >= MIN_HELLO_MS * US_PER_MS
+            key, value = ("multiplier", MIN_MULTIPLIER) if slow else _MIN_HELLO
+            yield Problem(group.place, key, what, f"{key} = {value}")
+    if board.get("lease") != MIN_LEASE_MS * US_PER_MS:
+        what = f"a simulated board wants a lease of {MIN_LEASE_MS} ms"
+        yield Problem(board.place, "lease_ms", what, f"lease_ms = {MIN_LEASE_MS}")
 
 
 def _tables(node: Node) -> Iterator[Problem]:
