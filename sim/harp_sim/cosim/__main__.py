@@ -8,11 +8,17 @@ from pathlib import Path
 import click
 
 from harp.cli.common import Failure, run
+from harp.tables.simulated import (
+    MAX_FRAMES_A_SECOND,
+    MIN_HELLO_MS,
+    MIN_LEASE_MS,
+    MIN_MULTIPLIER,
+)
 from harp_sim.cosim.build import BuildFailed, program
 
 LIMITS = (
-    "Its limits: HELLO intervals from 50 ms x 3 on, watchdogs from 200 ms on, floods up to 2,000 "
-    "frames a second."
+    f"Its limits: HELLO intervals from {MIN_HELLO_MS} ms x {MIN_MULTIPLIER} on, a lease of "
+    f"{MIN_LEASE_MS} ms, floods up to {MAX_FRAMES_A_SECOND:,} frames a second."
 )
 
 
@@ -33,8 +39,8 @@ def cosim(network: str | None, host: str | None, serial: Path | None, build_only
         raise click.UsageError("--network, --host and --serial are needed")
     try:
         device = program()
-    except (BuildFailed, FileNotFoundError) as error:
-        raise Failure(f"{error}; it needs g++ and harp-offload[gateware,sim]") from None
+    except BuildFailed as error:
+        raise Failure(str(error)) from None
     if build_only:
         click.echo(device)
         return

