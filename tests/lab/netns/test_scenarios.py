@@ -1,4 +1,4 @@
-"""The scenarios, with real daemons: two short ones always, all in `make verify`.
+"""The scenarios, with real daemons: two short ones and a simulated board always, all in `verify`.
 
 The command line is what is tested: its exit status, and its last line as JSON.
 """
@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from harp.lab.netns.scenarios import SCENARIOS, about
+from harp.lab.netns import board
+from harp.lab.netns.scenarios import BOARDED, SCENARIOS, about
 
 pytestmark = [pytest.mark.xdist_group("netns"), pytest.mark.usefixtures("netns")]
 ROOT = Path(__file__).parents[3]
@@ -27,6 +28,9 @@ ARGUMENTS = {
     "random-kills": ("--runs", "50"),
     "update-rate": ("--nodes", "20000", "--seconds", "30"),
     "flood": ("--seconds", "10"),
+    "board-kill": ("--runs", "20"),
+    "board-pull-standby": ("--runs", "20"),
+    "board-pull-active": ("--runs", "20"),
 }
 LOADED = ("kill-active", "graceful-stop", "planned-switch")
 """Measured on busy processors too."""
@@ -34,13 +38,14 @@ LIMIT_S = 900
 
 
 def run(name: str, tmp_path: Path, *arguments: str) -> dict[str, object]:
-    """The last line of a run; it fails with what the run says."""
+    """The last line of a run; it fails with what the run says. A simulated board is built once, in
+    `build` of the directory it is run in."""
     report = tmp_path / "report.html"
     done = subprocess.run(
         (sys.executable, "-m", "harp.lab.cli", "run", name, "--json", "--report", str(report),
          *arguments),
-        capture_output=True, text=True, env=ENVIRONMENT, cwd=tmp_path, check=False,
-        timeout=LIMIT_S,
+        capture_output=True, text=True, env=ENVIRONMENT, check=False, timeout=LIMIT_S,
+        cwd=ROOT if name in BOARDED else tmp_path,
     )  # fmt: skip
     result: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
     assert result["why"] == [], done.stderr
@@ -53,6 +58,25 @@ def run(name: str, tmp_path: Path, *arguments: str) -> dict[str, object]:
 @pytest.mark.parametrize("name", QUICK)
 def test_quick(name: str, tmp_path: Path) -> None:
     assert run(name, tmp_path)["figures"]
+
+
+@pytest.mark.skipif(board.why_not() is not None, reason=str(board.why_not()))
+@pytest.mark.parametrize("name", sorted(BOARDED))
+def test_with_a_board(name: str, tmp_path: Path) -> None:
+    assert run(name, tmp_path, "--runs", "1")["figures"]
+
+
+def test_what_a_simulated_board_cannot_keep_up_with_is_refused(tmp_path: Path) -> None:
+    for words in (("--hello-ms", "49"), ("--multiplier", "2")):
+        done = subprocess.run(
+            (sys.executable, "-m", "harp.lab.cli", "run", "board-kill", "--json",
+             "--report", str(tmp_path / "report"), *words),
+            capture_output=True, text=True, env=ENVIRONMENT, check=False,
+        )  # fmt: skip
+        result = json.loads(done.stdout.splitlines()[-1])
+        (why,) = result["why"]
+        assert why.endswith("it wants --hello-ms 50 and --multiplier 3 at least")
+        assert (result["verdict"], done.returncode) == ("fail", 1)
 
 
 @pytest.mark.skipif(not VERIFY, reason="long: runs in `make verify` (HARP_VERIFY=1)")

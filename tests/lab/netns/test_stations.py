@@ -1,5 +1,6 @@
 """Mobile node, load generator, observer and pings on real links, with a stand-in home agent."""
 
+import itertools
 import socket
 import time
 from collections.abc import Iterator
@@ -75,12 +76,16 @@ def test_load_generator_fills_and_refreshes(world: World, agent: StandInAgent) -
     assert all(agent.updates[plan.home_address(number)] >= 3 for number in range(300))
 
 
+SEQUENCES = itertools.count(1)
+
+
 def hello(world: World, member: str, flags: int, lifetime_s: int = 1) -> None:
     """A multicast HELLO from a member's place."""
     port, group = plan.HOME_PORTS[member], "ff02::114"
     source = port.address.packed
     multicast = socket.inet_pton(socket.AF_INET6, group)
-    message = Harp(HarpType.HELLO, plan.GROUP, 1, flags=flags, lifetime_s=lifetime_s)
+    sequence = next(SEQUENCES)
+    message = Harp(HarpType.HELLO, plan.GROUP, sequence, flags=flags, lifetime_s=lifetime_s)
     with (
         entered(world.inside(member)),
         socket.socket(socket.AF_INET6, socket.SOCK_RAW, NEXT_HEADER) as link,

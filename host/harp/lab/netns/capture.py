@@ -32,11 +32,13 @@ from harp.tables.mh import HARP_MH
 from harp.tables.mh import NEXT_HEADER as MOBILITY
 from harp.wire.codec import parse_harp_head
 from harp.wire.fault import Fault
+from harp.wire.sequence import newer16
 
 T = TypeVar("T")
 ETHERNET_OCTETS = 14
 _PAYLOAD = ETHERNET_OCTETS + FIXED_HEADER_OCTETS
 _SOURCE = ETHERNET_OCTETS + 8
+_DESTINATION = _SOURCE + 16
 SO_TIMESTAMPNS = 35
 """`SO_TIMESTAMPNS_OLD` of asm-generic/socket.h: a `struct timespec` of CLOCK_REALTIME."""
 SOL_PACKET = 263
@@ -87,11 +89,26 @@ class Heard:
     """From, until (ns): without a HELLO for longer than `SILENCE_NS`."""
     longest_gap_ns: int = 0
     """Between two HELLOs, since `forget_gaps`."""
+    sequences: dict[bytes, int] = field(default_factory=dict)
+    """Destination → last Sequence #."""
+    replays: int = 0
+    """HELLOs that came behind newer ones: nobody takes them (harp.md §3)."""
 
     def silence_now(self, now_ns: int) -> list[tuple[int, int]]:
         """The silence that lasts at a time, if it does."""
         lasts = self.last_ns and now_ns - self.last_ns > SILENCE_NS
         return [(self.last_ns, now_ns)] if lasts else []
+
+    def replayed(self, destination: bytes, sequence: int, at_ns: int, detection_ns: int) -> bool:
+        """harp.md §3, HELLO replay: the last is forgotten when a peer is down or left."""
+        if self.left or at_ns - self.last_ns > detection_ns:
+            self.sequences.clear()
+        last = self.sequences.get(destination)
+        if last is not None and not newer16(sequence, last):
+            self.replays += 1
+            return True
+        self.sequences[destination] = sequence
+        return False
 
     @property
     def active(self) -> bool:
@@ -123,8 +140,10 @@ class Seen:
 class Observer(Station):
     """Listens at the members' ports of the switch."""
 
-    def __init__(self, world: World, timeline: Timeline) -> None:
+    def __init__(self, world: World, timeline: Timeline, detection_ns: int = SILENCE_NS) -> None:
+        """`detection_ns`: silence after which the members take each other for down."""
         super().__init__("observer")
+        self._detection_ns = detection_ns
         self._timeline = timeline
         self._muted = False
         self._changed = threading.Condition()
@@ -133,9 +152,11 @@ class Observer(Station):
         self.seen: list[Seen] = []
         self.other_advertisements = 0
         """Of home addresses."""
+        self._claims: list[tuple[int, str, bool]] = []
+        """When (ns) who said A, or that it is active no more."""
         with entered(world.inside(SWITCH)):
             for member in plan.MEMBERS:
-                self._sockets[member] = _tap(port_name(member))
+                self._sockets[member] = open_tap(port_name(member))
 
     def descriptors(self) -> dict[int, Callable[[], None]]:
         return {tap.fileno(): partial(self._drain, name) for name, tap in self._sockets.items()}
@@ -170,6 +191,22 @@ class Observer(Station):
         since_ns = time.time_ns() - within_ns
         return [m for m, heard in self.heard.items() if heard.active and heard.last_ns >= since_ns]
 
+    def two_actives(self) -> list[tuple[int, str, str]]:
+        """When (ns) which member said A while which other one was active, to all who hear them: it
+        had said A less than a detection time ago, and nothing else since."""
+        found: list[tuple[int, str, str]] = []
+        last: dict[str, int] = {}
+        for at_ns, member, active in sorted(self._claims):
+            last.pop(member, None)
+            if active:
+                found += [
+                    (at_ns, member, other)
+                    for other, said_ns in last.items()
+                    if at_ns - said_ns <= self._detection_ns
+                ]
+                last[member] = at_ns
+        return found
+
     def mute(self) -> None:
         """The end: what is seen from now on is of no interest."""
         self._muted = True
@@ -201,7 +238,7 @@ class Observer(Station):
 
     def _frame(self, member: str, frame: bytes, at_ns: int) -> None:
         if frame[ETHERNET_OCTETS + 6] == MOBILITY:
-            self._harp(member, frame[_PAYLOAD:], at_ns)
+            self._harp(member, frame[_DESTINATION:_PAYLOAD], frame[_PAYLOAD:], at_ns)
         elif frame[_PAYLOAD] == packets.ECHO_REPLY:
             self.seen.append(Seen(at_ns, member, "answer"))
         elif frame[_PAYLOAD + 4] & _SOLICITED:
@@ -211,22 +248,27 @@ class Observer(Station):
         else:
             self.other_advertisements += 1
 
-    def _harp(self, member: str, mh: bytes, at_ns: int) -> None:
+    def _harp(self, member: str, destination: bytes, mh: bytes, at_ns: int) -> None:
         try:
             head = parse_harp_head(mh)
         except Fault:
             return  # of another version, or broken: the members' to judge
-        flags, lifetime_s = head[4], head[6]
+        sequence, flags, lifetime_s = head[2], head[4], head[6]
         if head[0] is HarpType.SS_REQ:
             self._note(Seen(at_ns, member, "ss_req"), "asks for state", "note")
         if head[0] is not HarpType.HELLO:
             return
         heard = self.heard[member]
         heard.hellos += 1
+        if heard.replayed(destination, sequence, at_ns, self._detection_ns):
+            return
         if heard.last_ns and at_ns - heard.last_ns > SILENCE_NS:
             heard.silences.append((heard.last_ns, at_ns))
         if heard.last_ns and not heard.left:
             heard.longest_gap_ns = max(heard.longest_gap_ns, at_ns - heard.last_ns)
+        active = bool(flags & HarpFlag.A) and lifetime_s > 0
+        if active or heard.active:
+            self._claims.append((at_ns, member, active))
         self._flags(member, heard, flags, at_ns)
         if lifetime_s == 0 and not heard.left:
             self._note(Seen(at_ns, member, "left"), "says goodbye", "role")
@@ -261,9 +303,10 @@ _MEANINGS = {
 }
 
 
-def _tap(interface: str) -> socket.socket:
+def open_tap(interface: str, program: list[Instruction] = PROGRAM) -> socket.socket:
+    """What comes in by an interface of the thread's namespace, filtered by the kernel."""
     made = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
-    attach(made, PROGRAM)
+    attach(made, program)
     made.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
     made.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)

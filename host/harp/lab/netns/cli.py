@@ -13,9 +13,11 @@ from rich.console import Console
 from rich.table import Table
 
 from harp.lab.netns import privilege
-from harp.lab.netns.run import Options, execute, last_line
+from harp.lab.netns.run import USUAL_HELLO_MS, Options, execute, last_line
 from harp.lab.netns.scenarios import SCENARIOS, about
+from harp.lab.netns.scenarios import hello_ms as usual_hello_ms
 from harp.lab.netns.traffic import traffic
+from harp.tables.simulated import MIN_HELLO_MS
 
 REPORTS = Path("build/lab")
 
@@ -25,7 +27,7 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 def _list(context: click.Context, _: click.Parameter, wanted: bool) -> None:
     if wanted:
         for name in SCENARIOS:
-            click.echo(f"{name:16} {about(name)}")
+            click.echo(f"{name:18} {about(name)}")
         context.exit()
 
 
@@ -44,7 +46,13 @@ def _number(
 @click.argument("name", type=click.Choice(list(SCENARIOS)), metavar="NAME")
 @_number("--seed", click.IntRange(0), 1, "S")
 @_number("--runs", click.IntRange(1), 5, "N", "Faults, in a scenario that repeats one.")
-@_number("--hello-ms", click.IntRange(1, 10_000), 10, "M", "HELLO interval.")
+@click.option(
+    "--hello-ms",
+    type=click.IntRange(1, 10_000),
+    show_default=f"{USUAL_HELLO_MS}; {MIN_HELLO_MS} with a simulated board",
+    metavar="M",
+    help="HELLO interval.",
+)
 @_number("--multiplier", click.IntRange(2, 255), 3, "K", "HELLOs missed until a peer is down.")
 @_number("--nodes", click.IntRange(1, 100_000), 1000, "N", "Mobile nodes of the load generator.")
 @_number("--seconds", click.FloatRange(0.1), 5.0, "T", "Length of a flood or a load.")
@@ -64,7 +72,9 @@ def _number(
     help="List the scenarios.",
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object as the last line.")
-def run_command(name: str, report: Path | None, as_json: bool, **given: Any) -> None:
+def run_command(
+    name: str, report: Path | None, as_json: bool, hello_ms: int | None, **given: Any
+) -> None:
     """Run the scenario NAME with real daemons in network namespaces.
 
     Progress goes to stderr. Exit status: 0 pass, 1 fail, 2 wrong usage. Without root it runs in a
@@ -72,7 +82,8 @@ def run_command(name: str, report: Path | None, as_json: bool, **given: Any) -> 
     """
     privilege.ensure()
     errors = Console(stderr=True)
-    result = execute(name, SCENARIOS[name], Options(**given), lambda line: errors.out(line))
+    options = Options(hello_ms=hello_ms or usual_hello_ms(name), **given)
+    result = execute(name, SCENARIOS[name], options, lambda line: errors.out(line))
     place = report or REPORTS / f"{name}.html"
     write_report([result], place)
     if as_json:

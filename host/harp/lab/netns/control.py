@@ -30,6 +30,16 @@ class Control(ControlClient):
         found: dict[str, int] = self.status()["counters"]
         return found
 
+    def offload(self) -> dict[str, Any]:
+        """The board (`parts.OffloadStatus`)."""
+        found: dict[str, Any] = self.call(Question.OFFLOAD)["offload"]
+        return found
+
+    def events(self, since: int = 0) -> tuple[list[dict[str, Any]], int]:
+        """What happened above a number, and the number of the newest."""
+        answer = self.call(Question.EVENTS, since=since)
+        return answer["events"], answer["last"]
+
     def order(self, question: Question, **arguments: object) -> None:
         """A command. Failure has every reason against it."""
         answer = self.call(question, **arguments)

@@ -17,6 +17,7 @@ from random import Random
 
 from harp.cli.common import Failure
 from harp.lab.netns import packets, plan
+from harp.lab.netns.board import check_flood
 from harp.lab.netns.threads import hurry
 from harp.lab.netns.world import CORE, World
 from harp.tables.harp_types import HarpType
@@ -145,6 +146,8 @@ class FloodProcess:
     """A flood from the router's namespace, begun at once."""
 
     def __init__(self, world: World, member: str, rate: int, seconds: float, seed: int) -> None:
+        if member in world.boards:
+            check_flood(rate)
         port = plan.HOME_PORTS[member]
         words = (port.address.packed.hex(), plan.mac_octets(port).hex(), rate, seconds, seed)
         command = (sys.executable, "-m", __name__, *map(str, words))

@@ -10,17 +10,19 @@ import time
 from contextlib import ExitStack
 from functools import partial
 from ipaddress import IPv6Address
+from pathlib import Path
 from random import Random
 from types import TracebackType
 from typing import Any
 
 from harp.cli.common import Failure
 from harp.lab.netns import plan
+from harp.lab.netns.board import Board, Building, check_hellos
 from harp.lab.netns.capture import Observer
 from harp.lab.netns.control import Control
 from harp.lab.netns.history import as_rows
 from harp.lab.netns.load_process import LoadProcess
-from harp.lab.netns.member import Member, Settings
+from harp.lab.netns.member import TERMINAL, Member, Settings
 from harp.lab.netns.mobile import MobileStation
 from harp.lab.netns.node import MobileNode, NodeConfig
 from harp.lab.netns.pause import pause
@@ -51,9 +53,15 @@ class Lab:
 
     def __enter__(self) -> Lab:
         with ExitStack() as stack:
-            self.world = stack.enter_context(World())
-            self.observer = stack.enter_context(Observer(self.world, self.timeline))
+            program = self._program(stack)
+            self.world = stack.enter_context(World(self.settings.boards))
+            detection_ns = self.settings.multiplier * self.interval_ns
+            watched = Observer(self.world, self.timeline, detection_ns)
+            self.observer = stack.enter_context(watched)
             self.members = {name: Member(name, self.world, self.settings) for name in plan.MEMBERS}
+            self.boards = {name: self._board(name, program) for name in self.settings.boards}
+            for board in self.boards.values():
+                stack.callback(board.end)
             for member in self.members.values():
                 stack.callback(member.end)
             sharpen()
@@ -69,6 +77,22 @@ class Lab:
     ) -> None:
         self.observer.mute()
         self._stack.close()
+
+    def _program(self, stack: ExitStack) -> Path | None:
+        """That of a simulated board, where one is wanted."""
+        if not self.settings.boards:
+            return None
+        check_hellos(self.settings.hello_ms, self.settings.multiplier)
+        building = Building()
+        stack.callback(building.end)
+        return building.program(self._note)
+
+    def _note(self, line: str) -> None:
+        self.timeline.add("lab", line)
+
+    def _board(self, name: str, program: Path | None) -> Board:
+        assert program is not None
+        return Board(name, self.world, program, self.members[name].directory / TERMINAL)
 
     def history(self) -> dict[str, Any]:
         """Rows for the report's plots."""
@@ -143,6 +167,18 @@ class Lab:
         self.world.cut(name)
         self.timeline.add(name, "cable is pulled", "action", at_ns)
         return at_ns
+
+    def pull(self, name: str) -> int:
+        """Pulls the serial cable of a member's board; returns when, in ns."""
+        at_ns = time.time_ns()
+        self.timeline.add(name, "serial cable of its board is pulled", "action", at_ns)
+        self.boards[name].pull()
+        return at_ns
+
+    def plug(self, name: str) -> None:
+        """Puts the serial cable back."""
+        self.boards[name].plug()
+        self.timeline.add(name, "serial cable is back", "action")
 
     def mend(self, name: str) -> None:
         """Puts the cable back."""

@@ -18,12 +18,15 @@ from harp.cli.common import Failure
 from harp.lab.netns import plan
 from harp.lab.netns.namespaces import start_time
 from harp.lab.netns.world import World
+from harp.tables.simulated import MIN_LEASE_MS, SCHEME
 
 GUARD = "harpd-guard"
 """Name of the process that withdraws when harpd dies (harp.md §9)."""
 START_S = 20.0
 """Longest start: an interpreter on a busy machine."""
 STOP_S = 10.0
+TERMINAL = "board"
+"""In a member's directory: the serial port of its simulated board."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,8 @@ class Settings:
     """(SPI, file of the key); the first signs."""
     preempt: bool = False
     log_level: str = "info"
+    boards: tuple[str, ...] = ()
+    """Members behind a simulated board."""
 
     def toml(self, member: str, directory: Path) -> str:
         """The configuration of one member, its files under `directory`."""
@@ -60,6 +65,7 @@ class Settings:
             f'socket = "{directory / "control"}"',
             "[filter]",
             "enabled = true",
+            *self._board(member, directory),
             *self._group(member),
         ]
         return "\n".join(lines) + "\n"
@@ -82,6 +88,7 @@ class Settings:
         for spi, file in self.keys:
             lines += ["[[group.key]]", f"spi = {spi}", f'file = "{file}"']
         lines += ["[[group.link]]", f'interface = "{plan.HOME}"']
+        lines.append(f"slots = {_toml(member in self.boards)}")
         for name, port in plan.HOME_PORTS.items():
             lines += ["[[group.member]]", f'name = "{name}"', f'addresses = ["{port.address}"]']
         lines += [
@@ -93,6 +100,12 @@ class Settings:
             "max_lifetime_s = 3600",
         ]
         return lines
+
+    def _board(self, member: str, directory: Path) -> list[str]:
+        if member not in self.boards:
+            return []
+        device = f"{SCHEME}{directory / TERMINAL}"
+        return ["[offload]", f'device = "{device}"', f"lease_ms = {MIN_LEASE_MS}"]
 
     def _protection(self) -> list[str]:
         if not self.auth:

@@ -50,6 +50,13 @@ def _plots(result: dict[str, Any]) -> list[dict[str, str]]:
     if times:
         text = "Takeover times: each dot one takeover, the bar their median."
         plots.append({"svg": _svg(_takeovers(times)), "text": text})
+    kept = records.get("kept_away", {})
+    if kept:
+        each = "; ".join(
+            f"{what}: {reached:,} of {sent:,}" for what, (sent, reached) in kept.items()
+        )
+        text = f"What the board let through to its host, of what came from the network: {each}."
+        plots.append({"svg": _svg(_kept_away(kept)), "text": text})
     return plots
 
 
@@ -106,6 +113,26 @@ def _takeovers(times: dict[str, list[float]]) -> Figure:
     axes.set_xlim(left=0)
     axes.set_xlabel("ms until the first Neighbor Advertisement of the new active")
     axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def _kept_away(kept: dict[str, tuple[int, int]]) -> Figure:
+    """Both bars of each row on one scale, the second drawn over the first."""
+    figure = Figure(figsize=(10, 1.1 + 0.42 * len(kept)), layout="constrained")
+    axes = figure.add_subplot()
+    for row, (sent, reached) in enumerate(kept.values()):
+        axes.barh(row, 100, height=0.7, color=COLOURS["standby"])
+        axes.barh(row, 100 * reached / max(1, sent), height=0.7, color=LOST)
+    axes.set_yticks(range(len(kept)), list(kept))
+    axes.invert_yaxis()
+    axes.set_xlim(0, 100)
+    axes.set_xlabel("% of the packets")
+    axes.spines[["top", "right"]].set_visible(False)
+    handles = [
+        Patch(color=COLOURS["standby"], label="ended in the board"),
+        Patch(color=LOST, label="reached the host"),
+    ]
+    figure.legend(handles=handles, loc="outside upper left", ncols=2, frameon=False, fontsize=9)
     return figure
 
 

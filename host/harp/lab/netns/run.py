@@ -23,6 +23,9 @@ SCHEMA = 1
 """Version of the JSON; it grows when a key changes its meaning."""
 
 
+USUAL_HELLO_MS = 10
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
     """What the command line may say."""
@@ -30,7 +33,7 @@ class Options:
     seed: int = 1
     runs: int = 5
     """Faults of a scenario that repeats one."""
-    hello_ms: int = 10
+    hello_ms: int = USUAL_HELLO_MS
     multiplier: int = 3
     nodes: int = 1000
     """Mobile nodes of the load generator."""

@@ -29,6 +29,8 @@ from harp.lab.netns.namespaces import Namespaces, entered, ip, remove_leftovers
 SWITCH, CORE, MN, CN = "switch", "core", "mn", "cn"
 NODES = (SWITCH, CORE, MN, CN, *plan.MEMBERS)
 BRIDGE = "br0"
+BOARD_NETWORK, BOARD_HOST = "net", "host"
+"""Interfaces of a member's board: toward the switch, toward the member."""
 PROGRAMS = {"ip": "iproute2", "nft": "nftables", "setpriv": "util-linux", "unshare": "util-linux"}
 """What is run → Debian package that brings it."""
 SYSCTLS = Path("/proc/sys")
@@ -61,11 +63,21 @@ def port_name(node: str) -> str:
     return f"p-{node}"
 
 
-class World:
-    """Namespaces, links, routes; a context manager that leaves nothing behind."""
+def board_of(member: str) -> str:
+    """The node that is a member's board."""
+    return f"{member}-board"
 
-    def __init__(self) -> None:
-        self.namespaces = Namespaces(NODES)
+
+class World:
+    """Namespaces, links, routes; a context manager that leaves nothing behind.
+
+    `boards`: members with a board in their home link. The wire is cut until one runs there.
+    """
+
+    def __init__(self, boards: Iterable[str] = ()) -> None:
+        self.boards = tuple(boards)
+        """Members that have one."""
+        self.namespaces = Namespaces((*NODES, *map(board_of, self.boards)))
         self._switch: socket.socket | None = None
         self._load: list[subprocess.Popen[bytes]] = []
 
@@ -119,7 +131,10 @@ class World:
             f"link set {BRIDGE} up",
         )
         for member, port in plan.HOME_PORTS.items():
-            self._to_switch(member, port)
+            if member in self.boards:
+                self._through_board(member, port)
+            else:
+                self._to_switch(member, port)
         self._to_switch(CORE, plan.CORE_HOME)
         self._cable(CORE, plan.CORE_VISITED, MN, plan.MN_VISITED)
         self._cable(CORE, plan.CORE_CORRESPONDENT, CN, plan.CN_CORRESPONDENT)
@@ -129,13 +144,28 @@ class World:
             self._switch = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 
     def _to_switch(self, node: str, port: plan.Port) -> None:
-        there, name = port_name(node), self.inside(SWITCH)
-        self.batch(
-            node,
-            f"link add {port.name} address {port.mac} type veth peer name {there} netns {name}",
-        )
-        self.batch(SWITCH, f"link set {there} master {BRIDGE}", f"link set {there} up")
+        self._at_switch(node, node, f"{port.name} address {port.mac}")
         self._up(node, port, plan.HOME_PREFIX.prefixlen)
+
+    def _at_switch(self, node: str, cable: str, interface: str) -> None:
+        """A port of the switch, `cable` its name, and at its other end an interface of a node."""
+        there, name = port_name(cable), self.inside(SWITCH)
+        self.batch(node, f"link add {interface} type veth peer name {there} netns {name}")
+        self.batch(SWITCH, f"link set {there} master {BRIDGE}", f"link set {there} up")
+
+    def _through_board(self, member: str, port: plan.Port) -> None:
+        """Two cables with the board between them; its own kernel says nothing on either."""
+        board, name = board_of(member), self.inside(member)
+        self._at_switch(board, member, BOARD_NETWORK)
+        self.batch(
+            board,
+            f"link add {BOARD_HOST} type veth "
+            f"peer name {port.name} address {port.mac} netns {name}",
+        )
+        for interface in (BOARD_NETWORK, BOARD_HOST):
+            self._sysctl(board, f"net.ipv6.conf.{interface}.disable_ipv6=1")
+            self.batch(board, f"link set {interface} up")
+        self._up(member, port, plan.HOME_PREFIX.prefixlen)
 
     def _cable(self, near: str, near_port: plan.Port, far: str, far_port: plan.Port) -> None:
         self.batch(

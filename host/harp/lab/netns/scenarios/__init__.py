@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from harp.lab.netns.run import Scenario
+from harp.lab.netns.run import USUAL_HELLO_MS, Scenario
 from harp.lab.netns.scenarios.bindings import (
     full_sync,
     random_kills,
     takeover_size,
     update_rate,
 )
+from harp.lab.netns.scenarios.board import board_kill, board_pull_active, board_pull_standby
 from harp.lab.netns.scenarios.faults import graceful_stop, kill_active, pause_active
 from harp.lab.netns.scenarios.links import link_flap, partition_heal
 from harp.lab.netns.scenarios.odd import flood, mixed_versions, psk_rollout
 from harp.lab.netns.scenarios.planned import hard_switch, planned_switch
 from harp.lab.netns.scenarios.start import cold_start, restart_all
+from harp.tables.simulated import MIN_HELLO_MS
 
 SCENARIOS: dict[str, Scenario] = {
     "cold-start": cold_start,
@@ -32,7 +34,17 @@ SCENARIOS: dict[str, Scenario] = {
     "random-kills": random_kills,
     "takeover-size": takeover_size,
     "update-rate": update_rate,
+    "board-kill": board_kill,
+    "board-pull-standby": board_pull_standby,
+    "board-pull-active": board_pull_active,
 }
+BOARDED = frozenset(name for name in SCENARIOS if name.startswith("board-"))
+"""Those with a simulated board."""
+
+
+def hello_ms(name: str) -> int:
+    """HELLO interval of a scenario, unless told otherwise."""
+    return MIN_HELLO_MS if name in BOARDED else USUAL_HELLO_MS
 
 
 def about(name: str) -> str:
