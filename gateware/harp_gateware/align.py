@@ -18,7 +18,8 @@ COUNT = 11
 """Bits of a word's number in its frame; it stops at LAST_COUNT."""
 LAST_COUNT = (1 << COUNT) - 2
 
-ALIGNED = data.StructLayout({"word": L3_WORD, "meta": FRAME_META})
+END = data.StructLayout({"octets": 4, "short": 1})
+"""The L3 word that follows a frame's last word; `short`: the frame's only one."""
 
 
 def _is_tag(number: Value) -> Value:
@@ -30,11 +31,12 @@ class Align(wiring.Component):
 
     IPv6 begins at octet 14, 18 or 22, which is octet 6, 2 or 6 of a word: one of two shifts for the
     whole frame. A word leaves a clock after the word that completes it *and* shows whether another
-    follows: for the first L3 word that is word 3 (two tags: 4). The rest of a frame's end follows
-    a clock behind, beside the words of the next frame. `meta` goes with each word.
+    follows: for the first L3 word that is word 3 (two tags: 4). What is left behind a frame's last
+    word follows a clock later, when the next frame's first word comes. `meta` goes with each word.
 
     Every frame gives at least one word: one that ends before IPv6 could begin gives a single one of
-    a single octet, `not_ipv6`. `o_good` is 1 in the clock of a good frame's last word at `i`.
+    a single octet, `not_ipv6`, 2 clocks after its last. `o_good` is 1 in the clock of a good
+    frame's last word at `i`.
     """
 
     i: In(stream.Signature(WORD, always_ready=True))
@@ -48,7 +50,6 @@ class Align(wiring.Component):
         self._read_tags(m)
         self._measure(m)
         self._shift(m)
-        self._queue(m)
         return m
 
     def _count(self, m: Module) -> None:
@@ -108,9 +109,12 @@ class Align(wiring.Component):
         )
         # Two tags put IPv6 a word later than one or none do.
         self._started = (self._head >= 4) | ((self._head == 3) & ~self._two)
-        self._meta = Signal(FRAME_META)
+        self._fresh = self._head == Mux(self._two, 4, 3)
+        self._tail = Signal()  # a word follows behind the last, or instead of any
+        self._meta, self._held = Signal(FRAME_META), Signal(FRAME_META)
+        m.d.sync += self._held.eq(self._meta)
         m.d.comb += [
-            self._meta.not_ipv6.eq(self._not_ipv6 | ~self._started),
+            self._meta.not_ipv6.eq(self._not_ipv6),
             self._meta.vlan.eq(self._vlan),
             self._meta.octets.eq(Cat(word.octets[:3], self._number + word.octets[3])),
             self._meta.error.eq(word.error),
@@ -119,51 +123,41 @@ class Align(wiring.Component):
         ]
 
     def _shift(self, m: Module) -> None:
-        """The L3 word that is complete now, and behind a frame's last word what is left."""
-        word, octets = self.i.p, self.i.p.octets
-        # Octets of this word that belong to the next L3 word, FCS taken off.
+        """The L3 word that is complete now, or, behind a frame's last word, what is left."""
+        word, out, tail = self.i.p, self.o.p, self._tail
+        here = self.i.valid & self._started
+        ends = self.i.valid & word.last
+        # Octets of the word that belong to the next L3 word, FCS taken off; 8 less of the last.
         taken = Mux(self._one, 2 + FCS_OCTETS, FCS_OCTETS - 2)
-        more = octets > taken
-        opened = Signal()
-        self._now, self._rest = Signal(ALIGNED), Signal(ALIGNED)
-        self._now_valid, self._rest_valid = Signal(), Signal()
-        m.d.comb += [
-            self._now_valid.eq(self.i.valid & (self._started | word.last)),
-            self._now.meta.eq(self._meta),
-            self._now.word.first.eq(word.first | ~opened),
-            self._now.word.last.eq(word.last & ~(self._started & more)),
-            self._now.word.error.eq(Mux(self._now.word.last, word.error, FrameError.GOOD)),
-            self._now.word.data.eq(
+        more = word.octets > taken
+        left = (word.octets - taken)[:3]
+        pending = Signal(END)
+        m.d.sync += [
+            tail.eq(ends & (more | ~self._started)),
+            pending.short.eq(~self._started),
+            pending.octets.eq(Mux(self._started, left, 1)),
+            self.o.valid.eq(here | tail),
+            out.first.eq(Mux(tail, pending.short, self._fresh)),
+            out.last.eq(tail | (word.last & ~more)),
+            out.octets.eq(
+                Mux(tail, pending.octets, Mux(word.last & ~more, Cat(left, left == 0), WORD_OCTETS))
+            ),
+            out.error.eq(
+                Mux(tail, self._held.error, Mux(word.last & ~more, word.error, FrameError.GOOD))
+            ),
+            out.data.eq(
                 Mux(
                     self._one,
                     Cat(self._previous[16:], word.data[:16]),
                     Cat(self._older[48:], self._previous[:48]),
                 )
             ),
-            self._now.word.octets.eq(
-                Mux(self._started, Mux(word.last & ~more, octets + 8 - taken, 8), 1)
-            ),
-            self._rest_valid.eq(self.i.valid & word.last & self._started & more),
-            self._rest.meta.eq(self._meta),
-            self._rest.word.last.eq(1),
-            self._rest.word.error.eq(word.error),
-            self._rest.word.data.eq(
-                Mux(self._one, word.data[16:], Cat(self._previous[48:], word.data[:48]))
-            ),
-            self._rest.word.octets.eq(octets - taken),
+            self.meta.eq(self._meta),
         ]
-        with m.If(self.i.valid):
-            m.d.sync += opened.eq(~word.last & (self._started | (~word.first & opened)))
-
-    def _queue(self, m: Module) -> None:
-        """A frame gives no more words than it has, so one place behind the output is enough."""
-        waiting, waits = Signal(ALIGNED), Signal()
-        out = Signal(ALIGNED)
-        m.d.comb += [self.o.payload.eq(out.word), self.meta.eq(out.meta)]
-        m.d.sync += [
-            self.o.valid.eq(waits | self._now_valid),
-            out.eq(Mux(waits, waiting, self._now)),
-            # `_rest` comes with `_now`, never while a word waits: its frame is too long for that.
-            waiting.eq(Mux(self._rest_valid, self._rest, self._now)),
-            waits.eq(self._rest_valid | (waits & self._now_valid)),
-        ]
+        with m.If(tail):
+            m.d.sync += [
+                self.meta.octets.eq(self._held.octets),
+                self.meta.error.eq(self._held.error),
+                self.meta.bad.eq(self._held.bad),
+                self.meta.not_ipv6.eq(self._not_ipv6 | pending.short),
+            ]

@@ -21,26 +21,28 @@ from harp_gateware.layouts import (
     OutcomeCode,
     ReasonCode,
 )
+from harp_gateware.params import WORD_OCTETS
 from harp_gateware.unit_ram import UnitRam
-from harp_gateware.walk import Found, Walk
+from harp_gateware.walk import Walk
 
 OCTETS = ADDRESS // 8
 MATCH = FENCE_ADDRESSES + 4
 """Clocks from the word with a target's end to its match."""
-FOUND = 3
-"""Clocks from a word on the walk's `o` to what it found there."""
 FENCE = BY_NAME["fence"]
 
 
 class Fence(wiring.Component):
     """Marks HARP messages with the A flag and Neighbor Advertisements for listed addresses.
 
-    Looks behind tags and extension headers; lets pass what it cannot read (ESP, fragments, broken
-    chains). While not `fenced`, `o_early` lets each frame go as soon as it has begun; else frames
-    are held to their ends. `o_verdict`, one a frame in order, always forwards; `mark` beside it
-    says that it may not pass a fence. It comes 16 to 20 clocks behind the last word.
+    Looks behind tags and extension headers, however many, and takes what the frame holds for what
+    it claims to be: Payload Length and version are not looked at. Lets pass what it cannot read
+    (ESP, fragments, an AH that is no multiple of 8). While not `fenced`, `o_early` lets each frame
+    go as soon as it has begun; else frames are held to their ends. `o_verdict`, one a frame in
+    order, always forwards; `mark` beside it says that it may not pass a fence. It comes 16 to 20
+    clocks behind the last word.
 
-    An address matches in its leading `prefix_len` bits; `::` is unused. No back-pressure.
+    An address matches in its leading `prefix_len` bits; one that begins with an octet of 0, as `::`
+    does, is unused (RFC 4291 §2.4 reserves them). No back-pressure.
     """
 
     i: In(stream.Signature(WORD, always_ready=True))
@@ -63,52 +65,58 @@ class Fence(wiring.Component):
         self._asks = Signal()  # `self._target` is complete
         self._target = Signal(ADDRESS)
         self._active = Signal()  # this word says that a HARP message has A
+        self._broken = Signal()  # the rest of the frame cannot be read
+        self._follow_chain(m)
         self._follow_harp(m)
         self._follow_neighbor(m)
         hit = self._match(m)
         self._judge(m, hit)
         return m
 
+    def _follow_chain(self, m: Module) -> None:
+        """Which protocol the header under way announces, and whether it stops the reading."""
+        place, valid = self._walk.o.p, self._walk.o.valid
+        octets, kind = place.word.data, place.kind
+        extension = Cat(kind.options, kind.routing, kind.fragment, kind.ah).any()
+        number = Mux(place.word.first, octets.word_select(6, 8), octets.word_select(0, 8))
+        # Offset, or more fragments: what follows is not a whole message.
+        piece = kind.fragment & (octets[16:32] & 0xF9FF).any()
+        odd = kind.ah & octets[8]
+        self._announced = Signal()  # ICMPv6
+        with m.If(valid & place.start):
+            m.d.sync += self._announced.eq((place.word.first | extension) & (number == NEXT_HEADER))
+        with m.If(valid & (place.word.first | place.start)):
+            m.d.sync += self._broken.eq(~place.word.first & (self._broken | piece | odd))
+
     def _follow_harp(self, m: Module) -> None:
         """The word behind MH word 0 of a HARP message has the flags in octet 3."""
         place, valid = self._walk.o.p, self._walk.o.valid
         octets = place.word.data
         harp = Signal()
-        begins = place.start & place.kind.mobility
-        flags = octets.word_select(3, 8)
+        begins = place.start & place.kind.mobility & ~self._broken
+        flags, there = octets.word_select(3, 8), place.word.octets > 3
         m.d.comb += self._active.eq(
-            valid & harp & self._ip & ~place.word.first & (flags & int(HarpFlag.A)).any()
+            valid & harp & there & ~place.word.first & (flags & int(HarpFlag.A)).any()
         )
         with m.If(valid):
-            m.d.sync += harp.eq(begins & (octets.word_select(2, 8) == self.harp_mh_type))
+            m.d.sync += harp.eq(begins & self._ip & (octets.word_select(2, 8) == self.harp_mh_type))
 
     def _follow_neighbor(self, m: Module) -> None:
         """ICMPv6 begins where the chain ends; the target is its octets 8 to 23."""
         place, valid = self._walk.o.p, self._walk.o.valid
-        octets = place.word.data
-        announced, broken = Signal(), Signal()
+        octets, kind = place.word.data, place.kind
         part = Signal(2)  # of the NA: 1, its word 1 follows; 2, its word 2
-        extension = Cat(place.kind.options, place.kind.routing, place.kind.fragment, place.kind.ah)
-        number = Mux(place.word.first, octets.word_select(6, 8), octets.word_select(0, 8))
-        header = place.word.first | (place.start & extension.any())
-        here = place.start & ~place.word.first & ~extension.any() & announced & ~broken
-        # Offset, or more fragments: what follows is not a whole message.
-        piece = place.kind.fragment & (octets[16:32] & 0xF9FF).any()
-        advert = here & (octets.word_select(0, 8) == NEIGHBOR_ADVERTISEMENT)
-        m.d.sync += self._asks.eq(valid & self._ip & (part == 2) & ~place.word.first)
+        header = kind.as_value().any() | place.word.first
+        here = place.start & ~header & self._announced & ~self._broken
+        advert = here & self._ip & (octets.word_select(0, 8) == NEIGHBOR_ADVERTISEMENT)
+        whole = place.word.octets == WORD_OCTETS
+        m.d.sync += self._asks.eq(valid & (part == 2) & whole & ~place.word.first)
         with m.If(valid):
             m.d.sync += part.eq(Mux(place.word.first, 0, Mux(advert, 1, part << 1)))
             with m.If(part == 1):
                 m.d.sync += self._target[:64].eq(octets)
             with m.If(part == 2):
                 m.d.sync += self._target[64:].eq(octets)
-            with m.If(header):
-                m.d.sync += [
-                    announced.eq(number == NEXT_HEADER),
-                    broken.eq(~place.word.first & (broken | piece)),
-                ]
-            with m.Elif(place.start):
-                m.d.sync += announced.eq(0)
 
     def _match(self, m: Module) -> Value:
         """Compares the target with one address a clock: row, octets, all of it."""
@@ -145,7 +153,7 @@ class Fence(wiring.Component):
             partial.eq(Cat(octets == n for n in range(OCTETS))),
             bits.eq(Cat(rest > 7 - n for n in range(8))),
             steps.eq(Cat(running, steps)),
-            used.eq(address.any()),
+            used.eq(address[:8].any()),
         ]
         for n in range(OCTETS):
             change = self._target.word_select(n, 8) ^ address.word_select(n, 8)
@@ -161,28 +169,17 @@ class Fence(wiring.Component):
         """All that is known of a frame, brought to the time of the slowest, MATCH clocks later."""
         place, valid = self._walk.o.p, self._walk.o.valid
         ends, active, asked = Signal(MATCH + 1), Signal(MATCH + 1), Signal(MATCH)
-        found = Signal(MATCH + 1 - FOUND)
-        mobile = self._walk.o_found.valid & (self._walk.o_found.p == Found.MOBILITY)
-        neighbor, harp, walked, other = Signal(), Signal(), Signal(), Signal()
-        plain = self._walk.o_found.valid & (self._walk.o_found.p == Found.NOT_MOBILITY)
-        others = Signal(MATCH + 1 - FOUND)
+        marked = Signal()
         m.d.sync += [
             ends.eq(Cat(valid & place.word.last, ends)),
             active.eq(Cat(self._active, active)),
             asked.eq(Cat(self._asks, asked)),
-            found.eq(Cat(mobile, found)),
-            others.eq(Cat(plain, others)),
         ]
         last = ends[-1]
-        seen_neighbor = neighbor | (asked[-1] & hit)
-        seen_harp, seen_walked = harp | active[-1], walked | found[-1]
-        seen_other = other | others[-1]
+        seen = marked | active[-1] | (asked[-1] & hit)
         m.d.sync += [
-            neighbor.eq(seen_neighbor & ~last),
-            harp.eq(seen_harp & ~last),
-            walked.eq(seen_walked & ~last),
-            other.eq(seen_other & ~last),
-            self.mark.eq((seen_harp & seen_walked) | (seen_neighbor & seen_other)),
+            marked.eq(seen & ~last),
+            self.mark.eq(seen),
             self.o_verdict.valid.eq(last),
         ]
         m.d.comb += [

@@ -3,12 +3,14 @@
 Ref: `harp.tables.registers` (`slot`, `slot_state`, `kick_answer`)
 """
 
-from amaranth import Cat, Module, Mux, Signal, Value
+from collections.abc import Sequence
+
+from amaranth import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from harp.tables.offload import SLOTS
-from harp.tables.register_schema import WORD_BITS
+from harp.tables.offload import SLOTS, SlotFlag
+from harp.tables.register_schema import WORD_BITS, Field
 from harp.tables.registers import BY_NAME
 from harp_gateware.layouts import RAM_REQUEST, RAM_RESPONSE
 
@@ -17,41 +19,69 @@ SPAN = 34
 SEQUENCE = 16
 SLOT_AREAS = ("slot", "slot_state", "kick_answer")
 SLOT = BY_NAME["slot"]
+STATE = BY_NAME["slot_state"]
 INDEX = range(SLOTS)
-SEQUENCE_WORD = SLOT.field("sequence").at // WORD_BITS
+HEAD_WORD, PERIOD_WORD, JITTER_WORD, SEQUENCE_WORD = range(4)
+"""Words of a slot."""
+MISSED = 1
+"""Word of `slot_state`; `sent` is the other."""
+PAIR = 2 * SLOTS
+"""Rows of a RAM that keeps two words a slot: of the first all slots', then of the second."""
 
 
-HEAD = data.StructLayout(
-    {f.name: f.width for f in SLOT.fields if f.at < WORD_BITS} | {"sent": WORD_BITS}
+def _fields(word: int) -> list[Field]:
+    return [f for f in SLOT.fields if f.at // WORD_BITS == word]
+
+
+def _places(word: int) -> dict[str, slice]:
+    """Where the fields lie in a word of `slot`."""
+    return {f.name: slice(f.at % WORD_BITS, f.at % WORD_BITS + f.width) for f in _fields(word)}
+
+
+def _mask(word: int) -> int:
+    """The bits of a word of `slot` that have a field."""
+    return sum((1 << place.stop) - (1 << place.start) for place in _places(word).values())
+
+
+HEAD = data.StructLayout({f.name: f.width for f in _fields(HEAD_WORD)})
+JITTER = data.StructLayout({f.name: f.width for f in _fields(JITTER_WORD)})
+SCHEDULE = data.StructLayout(
+    {"period_us": WORD_BITS, "jitter": JITTER["jitter"].shape, "due": SPAN}
 )
 
 
-class SlotRows(wiring.Component):
-    """Rows in distributed RAM, for three readers; the host's access waits for a `quiet` clock.
+def flag(flags: Value, which: SlotFlag) -> Value:
+    """Whether `which` is set."""
+    return flags[int(which).bit_length() - 1]
 
-    `schedule` is the row of `index`, `slot` that of `who`, `sequence` that of `counter`, all in the
-    same clock, unless `quiet`: then nobody may look. `set_due` and `set_missed` write
-    `schedule_next` to the row of `index`, `set_sent` writes `sent`, `set_sequence` `following`;
-    none of them while `quiet`. `flags` are all slots', and 0 after reset.
+
+class SlotRows(wiring.Component):
+    """Rows in distributed RAM, read in the clock in which they are asked for.
+
+    `schedule` is the row of `index`, but while `look` (not its `due`), when `slot` is the head of
+    `who`. `sequence` is that of `counter`. `set_due` writes `due` to the row of `index`,
+    `set_sequence` `following` to that of `counter`; `miss` adds one to `missed` of `index`, `sent`
+    to `sent` of `who`, but not with `miss`. The host's access waits for a clock that is `quiet`, in
+    which none of all this may be used. `periodic` and `resigns` say what each slot's flags make it,
+    neither after reset.
     """
 
     quiet: In(1)
     index: In(INDEX)
-    schedule: Out(
-        data.StructLayout({"period_us": 32, "jitter": 4, "due": SPAN, "missed": WORD_BITS})
-    )
+    schedule: Out(SCHEDULE)
     set_due: In(1)
-    set_missed: In(1)
-    schedule_next: In(data.StructLayout({"due": SPAN, "missed": WORD_BITS}))
+    due: In(SPAN)
+    miss: In(1)
     who: In(INDEX)
+    look: In(1)
     slot: Out(HEAD)
-    set_sent: In(1)
-    sent: In(WORD_BITS)
+    sent: In(1)
     counter: In(INDEX)
     sequence: Out(SEQUENCE)
     set_sequence: In(1)
     following: In(SEQUENCE)
-    flags: Out(data.ArrayLayout(SLOT.field("flags").width, SLOTS))
+    periodic: Out(SLOTS)
+    resigns: Out(SLOTS)
     i_ram_slot: In(stream.Signature(RAM_REQUEST, always_ready=True))
     o_ram_slot: Out(stream.Signature(RAM_RESPONSE, always_ready=True))
     i_ram_slot_state: In(stream.Signature(RAM_REQUEST, always_ready=True))
@@ -64,11 +94,13 @@ class SlotRows(wiring.Component):
         self._access, self._area = Signal(RAM_REQUEST), Signal(len(SLOT_AREAS))
         self._half = Signal()  # second half of a word of `kick_answer`
         self._at = Signal(INDEX)
+        self._word = Signal(range(SLOT.stride))
         self._serve = Signal()
-        self._write = Signal(1 << SLOT.stride.bit_length() - 1)  # a bit a word
+        self._write = Signal(SLOT.stride)  # a bit a word
         self._ask(m)
-        words = self._memories(m)
-        self._answer(m, words)
+        self._settings(m)
+        self._counters(m)
+        self._answer(m)
         return m
 
     def _ask(self, m: Module) -> None:
@@ -79,11 +111,12 @@ class SlotRows(wiring.Component):
             with m.If(port.valid):
                 m.d.sync += [access.eq(port.p), self._area[n].eq(1), self._half.eq(0)]
         slot, _, kick = self._area
-        low = SLOT.stride.bit_length() - 1
+        low = len(self._word)
         m.d.comb += [
             self._serve.eq(self.quiet & self._area.any()),
             self._at.eq(Mux(slot, address[low:], address[1:])),
-            self._write.eq(Mux(self._serve & slot & access.write, 1 << address[:low], 0)),
+            self._word.eq(Mux(slot, address[:low], address[0])),
+            self._write.eq(Mux(self._serve & slot & access.write, 1 << self._word, 0)),
         ]
         with m.If(kick):
             m.d.comb += self._at.eq(Cat(self._half, address[:2]))
@@ -91,82 +124,94 @@ class SlotRows(wiring.Component):
             m.d.sync += [self._half.eq(1), self._area.eq(Mux(kick & ~self._half, self._area, 0))]
 
     def _ram(
-        self, m: Module, name: str, width: int, reader: Value, init: int = 0
+        self,
+        m: Module,
+        name: str,
+        width: int,
+        reader: Value,
+        host: Value,
+        init: Sequence[int] = (0,) * SLOTS,
     ) -> tuple[Value, memory.WritePort]:
-        """A RAM: what `reader` reads, in a quiet clock the host, who then writes, too."""
-        m.submodules[name] = ram = memory.Memory(shape=width, depth=SLOTS, init=[init] * SLOTS)
+        """A RAM: what `reader` reads and writes, in a quiet clock the host."""
+        m.submodules[name] = ram = memory.Memory(shape=width, depth=len(init), init=init)
         read, write = ram.read_port(domain="comb"), ram.write_port()
         m.d.comb += [
-            read.addr.eq(Mux(self.quiet, self._at, reader)),
-            write.addr.eq(Mux(self.quiet, self._at, reader)),
+            read.addr.eq(Mux(self.quiet, host, reader)),
+            write.addr.eq(read.addr),
         ]
         return read.data, write
 
-    def _settings(self, m: Module, word: int, reader: Value) -> tuple[dict[str, Value], Value]:
-        """A word of `slot` that the host alone writes: its fields, and what the host reads."""
-        written, shown = self._access.data[:WORD_BITS], Signal(WORD_BITS)
-        fields = [f for f in SLOT.fields if f.at // WORD_BITS == word]
-        places = {f.name: slice(f.at % WORD_BITS, f.at % WORD_BITS + f.width) for f in fields}
-        width = sum(f.width for f in fields)
-        init = sum(SLOT.reset_of(f) << f.at % WORD_BITS for f in fields)
-        assert not init or width == WORD_BITS, "reset values only of whole words"
-        row, write = self._ram(m, f"word_{word}", width, reader, init)
-        m.d.comb += [
-            write.data.eq(Cat(written[place] for place in places.values())),
-            write.en.eq(self._write[word]),
-            Cat(shown[place] for place in places.values()).eq(row),
-        ]
-        return {name: shown[place] for name, place in places.items()}, shown
-
-    def _memories(self, m: Module) -> list[Value]:
-        """The RAMs, and what the host reads: words of `slot`, then of `slot_state`."""
-        heads, head = self._settings(m, 0, self.who)
-        periods, period = self._settings(m, 1, self.index)
-        jitters, jitter = self._settings(m, 2, self.index)
-        due, set_due = self._ram(m, "due", SPAN, self.index)
-        missed, set_missed = self._ram(m, "missed", WORD_BITS, self.index)
-        sent, set_sent = self._ram(m, "sent", WORD_BITS, self.who)
-        sequence, set_sequence = self._ram(m, "sequence", SEQUENCE, self.counter)
+    def _settings(self, m: Module) -> None:
+        """What the host alone writes, but for the Sequence #; bits without a field read 0."""
+        written = self._access.data[:WORD_BITS]
+        period = SLOT.reset_of(SLOT.field("period_us"))
+        reader = Cat(Mux(self.look, self.who, self.index), ~self.look)
+        pair, set_pair = self._ram(
+            m,
+            "settings",
+            WORD_BITS,
+            reader,
+            Cat(self._at, self._word[0]),
+            (0,) * SLOTS + (period,) * SLOTS,
+        )
+        jitter, set_jitter = self._ram(m, "jitter", JITTER.size, self.index, self._at)
+        due, set_due = self._ram(m, "due", SPAN, self.index, self._at)
+        sequence, set_sequence = self._ram(m, "sequence", SEQUENCE, self.counter, self._at)
         hosts = self._write[SEQUENCE_WORD]
+        self._pair, self._jitter, self._sequence = pair, Signal(WORD_BITS), sequence
         m.d.comb += [
-            self.schedule.period_us.eq(periods["period_us"]),
-            self.schedule.jitter.eq(jitters["jitter"]),
+            self.schedule.period_us.eq(pair),
             self.schedule.due.eq(due),
-            self.schedule.missed.eq(missed),
-            *(self.slot[name].eq(value) for name, value in heads.items()),
-            self.slot.sent.eq(sent),
             self.sequence.eq(sequence),
-            set_due.data.eq(self.schedule_next.due),
+            set_pair.data.eq(Mux(self._word[0], written, written & _mask(HEAD_WORD))),
+            set_pair.en.eq(self._write[HEAD_WORD] | self._write[PERIOD_WORD]),
+            set_jitter.data.eq(Cat(written[place] for place in _places(JITTER_WORD).values())),
+            set_jitter.en.eq(self._write[JITTER_WORD]),
+            Cat(self._jitter[place] for place in _places(JITTER_WORD).values()).eq(jitter),
+            self.schedule.jitter.eq(self._jitter[_places(JITTER_WORD)["jitter"]]),
+            *(self.slot[name].eq(pair[place]) for name, place in _places(HEAD_WORD).items()),
+            set_due.data.eq(self.due),
             set_due.en.eq(self.set_due),
-            set_missed.data.eq(self.schedule_next.missed),
-            set_missed.en.eq(self.set_missed),
-            set_sent.data.eq(self.sent),
-            set_sent.en.eq(self.set_sent),
-            set_sequence.data.eq(Mux(hosts, self._access.data[:SEQUENCE], self.following)),
+            set_sequence.data.eq(Mux(hosts, written, self.following)),
             set_sequence.en.eq(self.set_sequence | hosts),
         ]
+        flags = written[_places(HEAD_WORD)["flags"]]
+        able = flag(flags, SlotFlag.ENABLE) & ~flag(flags, SlotFlag.AUTHENTICATE)  # no HMAC
+        resigns = flag(flags, SlotFlag.RESIGN)
         for n in range(SLOTS):
-            with m.If(self._write[0] & (self._at == n)):
-                m.d.sync += self.flags[n].eq(self._access.data)
-        return [head, period, jitter, sequence, sent, missed]
+            with m.If(self._write[HEAD_WORD] & (self._at == n)):
+                m.d.sync += [
+                    self.periodic[n].eq(able & ~resigns),
+                    self.resigns[n].eq(able & resigns),
+                ]
 
-    def _answer(self, m: Module, words: list[Value]) -> None:
+    def _counters(self, m: Module) -> None:
+        """`sent` of all slots, then `missed`."""
+        reader = Mux(self.miss, Cat(self.index, Const(MISSED, 1)), self.who)
+        count, set_count = self._ram(
+            m, "counts", WORD_BITS, reader, Cat(self._at, self._word[0]), (0,) * PAIR
+        )
+        self._count = count
+        m.d.comb += [
+            set_count.data.eq(count + 1),
+            set_count.en.eq(self.miss | self.sent),
+        ]
+
+    def _answer(self, m: Module) -> None:
         """A clock behind the quiet one; of `kick_answer` behind the second."""
         slot, state, kick = self._area
         answer = Signal(WORD_BITS)
-        word = Mux(slot, self._access.address[: SLOT.stride.bit_length() - 1], 0)
+        settings = Mux(self._word[1], Mux(self._word[0], self._sequence, self._jitter), self._pair)
         with m.If(self._serve):
-            with m.Switch(Cat(word[:2], state, self._access.address[0] & state)):
-                for n, value in enumerate(words[:4]):
-                    with m.Case(n):
-                        m.d.sync += answer.eq(value)
-                for n, value in enumerate(words[4:]):
-                    with m.Case(4 + 8 * n):
-                        m.d.sync += answer.eq(value)
+            m.d.sync += answer.eq(Mux(state, self._count, settings))
             with m.If(kick):
-                m.d.sync += answer.eq(Cat(answer[SEQUENCE:], words[SEQUENCE_WORD]))
+                m.d.sync += answer.eq(Cat(answer[SEQUENCE:], self._sequence))
         ready = Cat(slot, state, kick & self._half)
         for n, area in enumerate(SLOT_AREAS):
             port = getattr(self, f"o_ram_{area}")
             m.d.sync += port.valid.eq(self._serve & ready[n])
             m.d.comb += port.p.data.eq(answer)
+
+
+assert SLOT.stride == 1 << 2 and STATE.stride == 1 << 1
+assert STATE.field("missed").at == MISSED * WORD_BITS

@@ -9,27 +9,30 @@ from amaranth.lib.wiring import In, Out
 
 from harp.tables.offload import SLOTS, TEMPLATE_OCTETS
 from harp.tables.register_schema import WORD_BITS
-from harp_gateware.layouts import RAM_REQUEST, RAM_RESPONSE, WORD
+from harp_gateware.layouts import RAM_REQUEST, RAM_RESPONSE, WORD, big_endian
 from harp_gateware.params import WORD_OCTETS
 
-CHECKSUM_AT, SEQUENCE_AT = 4, 8
-"""Octets of the MH (RFC 6275 §6.1.1, harp.md §2.1)."""
-LANES = WORD_OCTETS
-REACH = SEQUENCE_AT + 1 - CHECKSUM_AT
-"""From the first patched octet to the last."""
+LANE = 16
+EVEN, ODD = 1, 3
+"""Lanes of 16 bits in which patched fields lie: octets 2 and 3, or 6 and 7."""
 ROWS = TEMPLATE_OCTETS // WORD_OCTETS
 FLAT_ROWS = SLOTS * ROWS
+STEPS = 3
+"""Registers between the number of a row and what is offered: RAM, word, word with the sum."""
 
 
 class SlotSender(wiring.Component):
-    """Reads the template once to find its checksum, waits for the line, sends it patched.
+    """Waits for the line, then sends a template, patched on its way.
 
-    `start` while not `busy` takes slot, length (1 to 256 octets), offset of the MH and what to
-    patch. 40 clocks later `request` rises; `grant` while it is 1 starts the frame: first word 3
-    clocks later, then a word a clock when taken, without FCS. `cancel` before `grant` ends it
-    unsent. `done` is 1 for a clock with the last word taken. An MH that begins too late is patched
-    as far as it lies in the frame. The host's access waits until no template is read, then takes 3
+    `start` while not `busy` raises `request` a clock later; `grant` while it is 1 starts the frame:
+    first word 5 clocks later, then a word a clock when taken, without FCS. `cancel` before `grant`
+    ends it unsent. `done` is 1 for a clock with the last word taken. What is to be sent (`slot` to
+    `sequence`) stands while `busy`. The host's access waits until no template is read, then takes 3
     clocks.
+
+    The MH begins at octet 6 or 2 of a word, behind 14, 18 or 22 octets of L2 and whole words of
+    IPv6: its Checksum (MH octets 4, 5) and Sequence # (8, 9) then lie at octets 2, 3 or 6, 7. Bits
+    0 and 1 of `mh_offset` are taken as 2. What lies behind the frame's end is not patched.
 
     The template's checksum is right for Sequence # 0, so HC' = ~(~HC + Sequence #).
     """
@@ -55,16 +58,12 @@ class SlotSender(wiring.Component):
         self._row = Signal(range(ROWS))
         self._issue, self._move = Signal(), Signal()
         self._final = Signal()  # the row that is issued is the last to send
-        self._sending = Signal()
         self._quiet = Signal()  # the template is not being read
-        self._slot = Signal.like(self.slot)
         self._end = Signal(range(TEMPLATE_OCTETS))  # number of the last octet
-        self._at = Signal(8)
-        self._sum, self._sequence = Signal(17), Signal(16)
-        self._patch = Signal(2)  # checksum, sequence
+        m.d.sync += self._end.eq(self.length - 1)
         self._templates(m)
-        self._align(m)
-        self._find(m)
+        self._follow(m)
+        self._patch(m)
         self._emit(m)
         self._control(m)
         return m
@@ -85,7 +84,7 @@ class SlotSender(wiring.Component):
             write.addr.eq(row),
             write.data.eq(access.data[:WORD_BITS].replicate(2)),
             write.en.eq(Mux(served & access.write, Mux(access.address[0], 0b10, 0b01), 0)),
-            read.addr.eq(Mux(self._quiet, row, Cat(self._row, self._slot))),
+            read.addr.eq(Mux(self._quiet, row, Cat(self._row, self.slot))),
             read.en.eq(self._move | self._quiet),
         ]
         m.d.sync += [
@@ -95,107 +94,82 @@ class SlotSender(wiring.Component):
         ]
         self._fetched = read.data
 
-    def _align(self, m: Module) -> None:
-        """Row, RAM, register: the word, and one-hot where the first patched octet lies in it."""
-        away = Signal(range(-2 * TEMPLATE_OCTETS, 2 * TEMPLATE_OCTETS))
-        word, hot = Signal(64), Signal(LANES + REACH)
-        issued, final = Signal(2), Signal(2)
+    def _follow(self, m: Module) -> None:
+        """What is known of the rows on their way, the youngest lowest."""
+        self._here, self._last = Signal(STEPS), Signal(STEPS)
+        self._begins = Signal(STEPS)  # the MH begins in this word
+        self._words = Signal(64), Signal(64)
         with m.If(self._move):
             m.d.sync += [
-                away.eq(self._at + CHECKSUM_AT - self._row * LANES),
-                word.eq(self._fetched),
-                hot.eq(Cat(away == n - REACH for n in range(len(hot)))),
-                issued.eq(Cat(self._issue, issued)),
-                final.eq(Cat(self._final, final)),
+                self._here.eq(Cat(self._issue, self._here)),
+                self._last.eq(Cat(self._final, self._last)),
+                self._begins.eq(Cat(self._issue & (self._row == self.mh_offset[3:]), self._begins)),
+                self._words[0].eq(self._fetched),
+                self._words[1].eq(self._words[0]),
             ]
-        self._word, self._hot, self._here, self._last = word, hot, issued[1], final[1]
-        self._drained = ~issued.any()
 
-    def _lane(self, number: int, octet: int) -> Value:
-        """Octet `octet` of the patched ones lies in lane `number`."""
-        return self._hot[number - octet + REACH]
-
-    def _find(self, m: Module) -> None:
-        """First pass: the template's checksum."""
-        with m.If(self._here & ~self._sending):
-            for lane in range(LANES):
-                octet = self._word.word_select(lane, 8)
-                with m.If(self._lane(lane, 0)):
-                    m.d.sync += self._sum[8:16].eq(octet)
-                with m.If(self._lane(lane, 1)):
-                    m.d.sync += self._sum[:8].eq(octet)
+    def _patch(self, m: Module) -> None:
+        """Which lanes of the last word are replaced, and the new checksum before its last carry."""
+        odd = self.mh_offset[2]  # Checksum and Sequence # lie in the word behind the MH's first
+        word = self._words[0]
+        old = Mux(odd, word.word_select(EVEN, LANE), word.word_select(ODD, LANE))
+        self._sum = Signal(LANE + 1)
+        self._put = {EVEN: Signal(name="put_even"), ODD: Signal(name="put_odd")}
+        behind, begins = self._begins[2], self._begins[1]
+        with m.If(self._move):
+            m.d.sync += [
+                self._sum.eq((~big_endian(old))[:LANE] + self.sequence),
+                self._put[EVEN].eq(behind & Mux(odd, self.patch_checksum, self.patch_sequence)),
+                self._put[ODD].eq(
+                    Mux(odd, behind & self.patch_sequence, begins & self.patch_checksum)
+                ),
+            ]
 
     def _emit(self, m: Module) -> None:
-        """Second pass: each octet as it is, or what replaces it."""
+        """Each lane as it is, or what replaces it."""
         first = Signal(init=1)
-        m.d.comb += self._move.eq(~self.o.valid | self.o.ready)
-        new = Cat(
-            self._sum.word_select(1, 8),
-            self._sum.word_select(0, 8),
-            self._sequence.word_select(1, 8),
-            self._sequence.word_select(0, 8),
-        )
-        places = (0, 1, SEQUENCE_AT - CHECKSUM_AT, SEQUENCE_AT - CHECKSUM_AT + 1)
+        odd = self.mh_offset[2]
+        checksum = Signal(LANE)
+        valid, last = self._here[-1], self._last[-1]
+        m.d.comb += [
+            checksum.eq(~(self._sum[:LANE] + self._sum[LANE])),
+            self._move.eq(~self.o.valid | self.o.ready),
+        ]
+        fields: dict[int, Value] = {
+            EVEN: big_endian(Mux(odd, checksum, self.sequence)),
+            ODD: big_endian(Mux(odd, self.sequence, checksum)),
+        }
         with m.If(self._move):
-            m.d.sync += self.o.valid.eq(self._here & self._sending)
-            with m.If(self._here & self._sending):
-                for lane in range(LANES):
-                    octet = self._word.word_select(lane, 8)
-                    for n, place in enumerate(places):
-                        here = self._lane(lane, place) & self._patch[n // 2]
-                        octet = Mux(here, new.word_select(n, 8), octet)
-                    m.d.sync += self.o.p.data.word_select(lane, 8).eq(octet)
+            m.d.sync += self.o.valid.eq(valid)
+            with m.If(valid):
                 m.d.sync += [
+                    self.o.p.data.eq(self._words[1]),
                     self.o.p.first.eq(first),
-                    self.o.p.last.eq(self._last),
-                    self.o.p.octets.eq(Mux(self._last, self._end[:3] + 1, LANES)),
-                    first.eq(self._last),
+                    self.o.p.last.eq(last),
+                    self.o.p.octets.eq(Mux(last, self._end[:3] + 1, WORD_OCTETS)),
+                    first.eq(last),
                 ]
+                for lane, field in fields.items():
+                    with m.If(self._put[lane]):
+                        m.d.sync += self.o.p.data.word_select(lane, LANE).eq(field)
         m.d.comb += [
             self.o.p.append_fcs.eq(1),
             self.done.eq(self.o.valid & self.o.ready & self.o.p.last),
         ]
 
     def _control(self, m: Module) -> None:
-        """Find, add, wait, send."""
+        """Wait for the line, send, see the last word taken."""
         m.d.comb += self._final.eq(self._row == self._end >> 3)
         with m.FSM() as fsm:
             with m.State("Idle"):
                 with m.If(self.start):
-                    m.d.sync += [
-                        self._slot.eq(self.slot),
-                        self._end.eq(self.length - 1),
-                        self._at.eq(self.mh_offset),
-                        self._sequence.eq(self.sequence),
-                        self._patch.eq(Cat(self.patch_checksum, self.patch_sequence)),
-                        self._row.eq(0),
-                        self._sum.eq(0),
-                    ]
-                    m.next = "Find"
-            with m.State("Find"):
-                m.d.comb += self._issue.eq(1)
-                m.d.sync += self._row.eq(self._row + 1)
-                with m.If(self._row == ROWS - 1):
-                    m.next = "Drain"
-                with m.If(self.cancel):
-                    m.next = "Flush"
-            with m.State("Drain"):
-                with m.If(self._drained):
-                    m.d.sync += self._sum.eq((~self._sum[:16])[:16] + self._sequence)
-                    m.next = "Fold"
-            with m.State("Fold"):
-                m.d.sync += self._sum.eq(~(self._sum[:16] + self._sum[16]))
-                m.next = "Wait"
+                    m.next = "Wait"
             with m.State("Wait"):
                 m.d.comb += self.request.eq(1)
                 m.d.sync += self._row.eq(0)
                 with m.If(self.grant):
-                    m.d.sync += self._sending.eq(1)
                     m.next = "Send"
                 with m.Elif(self.cancel):
-                    m.next = "Flush"
-            with m.State("Flush"):
-                with m.If(self._drained):
                     m.next = "Idle"
             with m.State("Send"):
                 m.d.comb += self._issue.eq(1)
@@ -205,7 +179,6 @@ class SlotSender(wiring.Component):
                         m.next = "End"
             with m.State("End"):
                 with m.If(self.done):
-                    m.d.sync += self._sending.eq(0)
                     m.next = "Idle"
         m.d.comb += [
             self.busy.eq(~fsm.ongoing("Idle")),

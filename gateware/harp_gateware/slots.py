@@ -3,7 +3,7 @@
 Ref: offload.md §4 (slots, watchdog), RFC 1624 §3 (checksum update), harp.md §4 (jitter)
 """
 
-from amaranth import Array, Cat, Module, Mux, Signal, Value
+from amaranth import Array, Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -15,10 +15,9 @@ from harp.tables.offload import (
     TEMPLATE_OCTETS,
     SlotFlag,
 )
-from harp.tables.registers import BY_NAME
 from harp_gateware.layouts import RAM_REQUEST, RAM_RESPONSE, TIME_US, WORD
 from harp_gateware.priority import lowest
-from harp_gateware.slot_rows import SLOT_AREAS, SPAN, SlotRows
+from harp_gateware.slot_rows import HEAD, SLOT_AREAS, SPAN, SlotRows, flag
 from harp_gateware.slot_sender import SlotSender
 
 OVERHEAD_OCTETS = 24
@@ -26,13 +25,14 @@ OVERHEAD_OCTETS = 24
 SHARE = 100 // SLOT_SHARE_PERCENT
 JITTER_UNIT = 655
 """One percent of 65536, rounded down: a slot is never earlier than its jitter."""
-SLOT = BY_NAME["slot"]
+GREATEST = [JITTER_UNIT * min(percent, MAX_JITTER_PERCENT) for percent in range(16)]
+"""By percent, the greatest part of a period that is left out, in 2^-16."""
+FRACTION = 16
+NEAR = 24
+"""Bits of the times between two slots, which are at most 11,200 µs; now may jump by 8 s."""
+RATES = (1, 10, 100, 1000)
+"""By a port's speed, octets that its line carries in 0.8 µs."""
 TEMPLATE = "slot_template"
-
-
-def flag(flags: Value, which: SlotFlag) -> Value:
-    """Whether `which` is set."""
-    return flags[int(which).bit_length() - 1]
 
 
 class Slots(wiring.Component):
@@ -42,7 +42,7 @@ class Slots(wiring.Component):
     It is due at once when it begins to run, then each period, less a random 0 to `jitter` percent.
     Due again before it was sent: `missed`. `resign` sends each enabled resign slot once, before all
     else and whatever its share. Of several due the lowest index goes first. A period under 100 µs
-    counts as 100; a length over 256 as 256.
+    counts as 100, a length of 0 or over 256 as 256.
 
     `request` asks for the line; on `grant` the frame follows on `o`, a word a clock when taken,
     without FCS (`append_fcs`). That of a resign comes at most 100 clocks after `resign` when
@@ -95,55 +95,46 @@ class Slots(wiring.Component):
 
     def _roles(self, m: Module) -> None:
         """Which slots run, and which wait to resign."""
-        self._runs, self._quits = Signal(self._slots), Signal(self._slots)
-        for n in range(self._slots):
-            flags = self._rows.flags[n]
-            able = flag(flags, SlotFlag.ENABLE) & ~flag(flags, SlotFlag.AUTHENTICATE)
-            resigns = flag(flags, SlotFlag.RESIGN)
-            m.d.sync += [
-                self._runs[n].eq(able & ~resigns & self.run),
-                self._quits[n].eq(able & resigns),
-            ]
-        m.d.sync += self._resign.eq(self._resign & ~self._taken | Mux(self.resign, self._quits, 0))
-        m.d.comb += self.resigns.eq(self._quits.any())
+        rows = self._rows
+        self._runs, quits = Signal(self._slots), Signal(self._slots)
+        m.d.sync += [
+            self._runs.eq(Mux(self.run, rows.periodic, 0)),
+            quits.eq(rows.resigns),
+            self._resign.eq(self._resign & ~self._taken | Mux(self.resign, quits, 0)),
+        ]
+        m.d.comb += self.resigns.eq(quits.any())
 
     def _schedule(self, m: Module) -> None:
-        """One slot after the other: is it due, and when next; 3 clocks a slot, 40 if it is."""
+        """One slot after the other: is it due, and when next; 3 clocks a slot, 25 to 40 if it is.
+
+        A slot that begins to run counts from now.
+        """
         rows = self._rows
         index = Signal(range(SLOTS))
         started = Signal(self._slots)
         here = (1 << index)[: self._slots]
-        late, next_due = Signal(), Signal(SPAN)
-        period, given, percent = (
-            Signal(32),
-            rows.schedule.period_us,
-            Signal(rows.schedule.jitter.shape()),
-        )
+        late, due = Signal(), Signal(SPAN)
+        period, percent = Signal(32), Signal(rows.schedule.jitter.shape())
         m.d.sync += [
             self._pending.eq(self._pending & ~self._taken & self._runs),
             started.eq(started & self._runs),
         ]
         runs = (self._runs & here).any()
-        draw, drawn, early = self._jitter(m, period, percent)
-        m.d.comb += [
-            rows.index.eq(index),
-            rows.schedule_next.due.eq(next_due - early),
-            rows.schedule_next.missed.eq(rows.schedule.missed + 1),
-        ]
+        draw, drawn, interval = self._interval(m, period, percent)
+        m.d.comb += [rows.index.eq(index), rows.due.eq(due + interval)]
         with m.FSM() as fsm:
             with m.State("Fetch"):
                 m.d.sync += [
-                    period.eq(given),
+                    period.eq(rows.schedule.period_us),
                     percent.eq(rows.schedule.jitter),
-                    next_due.eq(rows.schedule.due),
+                    due.eq(Mux((started & here).any(), rows.schedule.due, self._now)),
                 ]
-                m.next = "Look"
+                with m.If(~rows.look):
+                    m.next = "Look"
             with m.State("Look"):
-                m.d.sync += late.eq(~(self._now - next_due)[SPAN - 1])
+                m.d.sync += late.eq(~(self._now - due)[SPAN - 1])
                 with m.If(period < MIN_PERIOD_US):
                     m.d.sync += period.eq(MIN_PERIOD_US)
-                with m.If(~(started & here).any()):
-                    m.d.sync += [late.eq(1), next_due.eq(self._now)]
                 m.next = "Judge"
             with m.State("Judge"):
                 with m.If(runs & late):
@@ -154,13 +145,12 @@ class Slots(wiring.Component):
                     m.next = "Fetch"
             with m.State("Draw"):
                 with m.If(drawn):
-                    m.d.sync += next_due.eq(next_due + period)
                     m.next = "Set"
             with m.State("Set"):
                 with m.If(runs):
                     m.d.comb += [
                         rows.set_due.eq(1),
-                        rows.set_missed.eq((self._pending & ~self._taken & here).any()),
+                        rows.miss.eq((self._pending & ~self._taken & here).any()),
                     ]
                     m.d.sync += [
                         started.eq((started & self._runs) | here),
@@ -170,58 +160,66 @@ class Slots(wiring.Component):
         self._schedule_quiet = fsm.ongoing("Judge")
 
     @staticmethod
-    def _jitter(m: Module, period: Value, percent: Value) -> tuple[Signal, Signal, Signal]:
-        """Period x random number x jitter, bit by bit: draw (in), drawn, µs early."""
+    def _interval(m: Module, period: Signal, percent: Signal) -> tuple[Signal, Signal, Signal]:
+        """The period less a random part of it: draw (in), drawn, µs.
+
+        The part is a number of 2^-16, drawn until it is at most 655 x `percent`: after
+        16 tries at most. What is left is the period's product with 2^16 less it, rounded up: begun
+        with one period, then a bit a clock, low bits first, each half rounded up.
+        """
         draw, drawn = Signal(), Signal()
-        random, factor, share = Signal(16, init=0xACE1), Signal(16), Signal(16)
-        operand, product = Signal(32), Signal(48)
-        step, second, running = Signal(4), Signal(), Signal()
-        total = (product << 1) + Mux(factor[15], operand, 0)
+        random, factor = Signal(16, init=0xACE1), Signal(FRACTION)
+        limit, mask = Signal(range(GREATEST[-1] + 1)), Signal(range(GREATEST[-1] + 1))
+        early = random & mask
+        choosing, running, step = Signal(), Signal(), Signal(range(FRACTION))
+        left = Signal(33)
+        carried = Cat(1, left) + Cat(1, Mux(factor[0], period, 0))
         m.d.sync += [
             # x^16 + x^14 + x^13 + x^11 + 1
             random.eq(Cat(random[1:], random[0] ^ random[2] ^ random[3] ^ random[5])),
-            share.eq(Mux(percent > MAX_JITTER_PERCENT, MAX_JITTER_PERCENT, percent) * JITTER_UNIT),
-            drawn.eq(running & second & (step == 15)),
+            limit.eq(Array(GREATEST)[percent]),
+            mask.eq(Array([(1 << n.bit_length()) - 1 for n in GREATEST])[percent]),
+            factor.eq(Mux(choosing, ~early, Cat(factor[1:], 1))),
+            step.eq(step + running),
+            drawn.eq(running & (step == FRACTION - 1)),
         ]
         with m.If(draw):
-            m.d.sync += [operand.eq(period), factor.eq(random), running.eq(1), second.eq(0)]
-            m.d.sync += [product.eq(0), step.eq(0)]
-        with m.Elif(running):
-            m.d.sync += [product.eq(total), factor.eq(factor << 1), step.eq(step + 1)]
-            with m.If(step == 15):
-                m.d.sync += [second.eq(1), running.eq(~second)]
-                with m.If(~second):
-                    m.d.sync += [operand.eq(total[16:48]), factor.eq(share), product.eq(0)]
-        return draw, drawn, product[16:48]
+            m.d.sync += [choosing.eq(1), left.eq(period)]
+        with m.Elif(choosing & (early <= limit)):
+            m.d.sync += [choosing.eq(0), running.eq(1)]
+        with m.If(running):
+            m.d.sync += left.eq(carried >> 2)
+            with m.If(step == FRACTION - 1):
+                m.d.sync += running.eq(0)
+        return draw, drawn, left
 
     def _share(self, m: Module) -> None:
-        """When the line may carry the next slot (offload.md §4: at most 2 %)."""
+        """When the line may carry the next slot (offload.md §4: at most 2 %).
+
+        The wait is 40 n over the line's octets in 0.8 µs, rounded up: they are taken off a clock a
+        µs, which is sooner done than the µs pass.
+        """
         self._length = Signal(range(TEMPLATE_OCTETS + 1))  # of the slot that is being sent
         self._spent = Signal()  # it is out
-        wait, charged = Signal(16), Signal()
-        free_at = Signal(SPAN)
         self._free = Signal(init=1)
-        # The length stands long before the frame is out: a clock for each step.
-        n = Signal(range(TEMPLATE_OCTETS + OVERHEAD_OCTETS + 1))
-        m.d.sync += n.eq(self._length + OVERHEAD_OCTETS)
-        # 50 n octets at 1.25, 12.5, 125 and 1250 octets a µs; the quotients are exact there.
-        # A quotient is a product and a shift, a register before and one behind it.
-        doubled, more = Signal(10), Signal(9)
-        fast, faster = Signal(18), Signal(16)
-        by_speed = [n * (SHARE * 4 // 5), n * (SHARE * 4 // 50), fast >> 10, faster >> 10]
+        now = self._now[:NEAR]
+        free_at, rate = Signal(NEAR), Signal(range(RATES[-1] + 1))
+        owed, fifths = Signal(signed(15)), Signal(11)
         m.d.sync += [
-            doubled.eq(n * 2 + 4),
-            more.eq(n + 24),
-            fast.eq(doubled * 205),
-            faster.eq(more * 41),
+            rate.eq(Array(RATES)[self.speed]),
+            # The length stands long before the frame is out.
+            fifths.eq(5 * self._length + (5 * OVERHEAD_OCTETS - 1)),
         ]
-        m.d.sync += [wait.eq(Array(by_speed)[self.speed]), charged.eq(self._spent)]
-        with m.If(charged):
-            m.d.sync += [free_at.eq(self._now + wait), self._free.eq(0)]
-        with m.Elif(~self._spent & ~(self._now - free_at)[SPAN - 1]):
-            m.d.sync += self._free.eq(1)
         with m.If(self._spent):
-            m.d.sync += self._free.eq(0)
+            m.d.sync += [
+                free_at.eq(now),
+                owed.eq(Cat(Const(-1, 3), fifths)),  # less one: done when it is below 0
+                self._free.eq(0),
+            ]
+        with m.Elif(owed >= 0):
+            m.d.sync += [free_at.eq(free_at + 1), owed.eq(owed - rate)]
+        with m.Elif(~(now - free_at)[NEAR - 1]):
+            m.d.sync += self._free.eq(1)
 
     def _send(self, m: Module) -> None:
         """Choose, hand to the sender, count when it is out."""
@@ -229,62 +227,59 @@ class Slots(wiring.Component):
         wiring.connect(m, wiring.flipped(self.o), sender.o)
         wiring.connect(m, wiring.flipped(self.i_ram_slot_template), sender.i_ram)
         wiring.connect(m, wiring.flipped(self.o_ram_slot_template), sender.o_ram)
-        who, counter = Signal(range(SLOTS)), Signal(range(SLOTS))
-        urgent = Signal()
-        flags = Signal(SLOT.field("flags").width)
-        following, mh_offset = Signal(16), Signal(SLOT.field("mh_offset").width)
         rows = self._rows
-        slot = rows.slot
+        who, slot = Signal(range(SLOTS)), Signal(HEAD)
+        urgent, following = Signal(), Signal(16)
         due = Mux(self._resign.any(), self._resign, Mux(self._free, self._pending, 0))
         here = (1 << who)[: self._slots]
-        given, last = slot.length, rows.sequence
+        given, last = rows.slot.length, rows.sequence
+        unsaid = Signal()  # it is out, and not counted
         m.d.comb += [
             sender.slot.eq(who),
-            sender.mh_offset.eq(mh_offset),
+            sender.mh_offset.eq(slot.mh_offset),
             rows.who.eq(who),
-            rows.counter.eq(counter),
-            rows.sent.eq(slot.sent + 1),
+            rows.counter.eq(slot.sequence_from),
             rows.following.eq(following),
-            sender.length.eq(self._length),
+            self._length.eq(slot.length),
+            sender.length.eq(slot.length),
             sender.sequence.eq(following),
-            sender.patch_sequence.eq(flag(flags, SlotFlag.SEQUENCE)),
-            sender.patch_checksum.eq(flag(flags, SlotFlag.CHECKSUM)),
+            sender.patch_sequence.eq(flag(slot.flags, SlotFlag.SEQUENCE)),
+            sender.patch_checksum.eq(flag(slot.flags, SlotFlag.CHECKSUM)),
             self.request.eq(sender.request),
             sender.grant.eq(self.grant),
             # Whoever must stop says nothing more, unless it is on the line.
             sender.cancel.eq(~urgent & ~(self._runs & here).any()),
+            self._spent.eq(unsaid & ~rows.miss),
+            rows.sent.eq(self._spent),
         ]
-        done = Signal()  # a clock behind the sender's, which hangs on the line
-        m.d.sync += done.eq(sender.done)
+        # A clock behind the sender's `done`, which hangs on the line.
+        m.d.sync += unsaid.eq(sender.done | (unsaid & rows.miss))
         with m.FSM() as fsm:
             with m.State("Idle"):
                 m.d.sync += [who.eq(lowest(due)), urgent.eq(self._resign.any())]
                 with m.If(due.any()):
                     m.next = "Look"
             with m.State("Look"):
-                m.d.comb += self._taken.eq(here)
-                m.d.sync += [
-                    counter.eq(slot.sequence_from),
-                    flags.eq(slot.flags),
-                    mh_offset.eq(slot.mh_offset),
-                    self._length.eq(
-                        Mux(given > TEMPLATE_OCTETS, TEMPLATE_OCTETS, Mux(given == 0, 1, given))
-                    ),
-                ]
+                m.d.comb += [rows.look.eq(1), self._taken.eq(here)]
+                m.d.sync += slot.eq(rows.slot)
+                with m.If((given == 0) | (given > TEMPLATE_OCTETS)):
+                    m.d.sync += slot.length.eq(TEMPLATE_OCTETS)
                 m.next = "Count"
             with m.State("Count"):
                 # After 65535 comes 1 (harp.md §2.1).
-                m.d.sync += following.eq(Mux(last.all(), 1, last + 1))
+                m.d.sync += following.eq((last + 1)[:16] | last.all())
                 m.next = "Start"
             with m.State("Start"):
-                m.d.comb += sender.start.eq(1)
-                with m.If(flag(flags, SlotFlag.SEQUENCE)):
-                    m.d.comb += rows.set_sequence.eq(1)
+                m.d.comb += [
+                    sender.start.eq(1),
+                    rows.set_sequence.eq(flag(slot.flags, SlotFlag.SEQUENCE)),
+                ]
                 m.next = "Send"
             with m.State("Send"):
-                with m.If(done):
-                    m.d.comb += [self._spent.eq(1), rows.set_sent.eq(1)]
-                with m.If(~sender.busy):
+                with m.If(~sender.busy & ~(unsaid & rows.miss)):
                     m.next = "Idle"
-        waits = fsm.ongoing("Idle") | (fsm.ongoing("Send") & ~done)
+        waits = fsm.ongoing("Idle") | (fsm.ongoing("Send") & ~unsaid)
         m.d.comb += rows.quiet.eq(self._schedule_quiet & waits)
+
+
+assert SHARE * 4 // 5 == 40, "50 n octets' time are 40 n over the octets in 0.8 µs"

@@ -164,8 +164,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "checksum without carry",
         "slots.sender",
-        "_patch",
-        flipped(1),
+        "_sum",
+        only(0xFFFF),
         case="slots.sequence_skips_zero",
     ),
     Mutant("Sequence # 0 is sent", "slots", "following", more(1), case="slots.sequence_skips_zero"),

@@ -145,7 +145,7 @@ class Bench:
 
 def test_sequence_and_checksum_are_right_wherever_the_mh_lies() -> None:
     rng = random.Random(6)
-    for offset in (54, 58, 62, 59, 0, 200):
+    for offset in (54, 58, 62, 94, 98, 198):
         bench = Bench()
         frame = template(rng, offset, 5)
 

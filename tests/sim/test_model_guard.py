@@ -268,7 +268,8 @@ CHAIN = (options_header(pad_n(6)),)
         (replace(ACTIVE, payload=ACTIVE.payload[:2] + b"\x0d" + ACTIVE.payload[3:]), False),
         (replace(ACTIVE, payload=ACTIVE.payload[:11]), False),
         (replace(ACTIVE, payload=ACTIVE.payload[:12]), True),
-        (replace(ACTIVE, version=4), False),
+        (replace(ACTIVE, version=4), True),
+        (replace(ACTIVE, chain=CHAIN * 9), True),
         (replace(ACTIVE, ethertype=0x0800), False),
         (replace(ACTIVE, last=50), False),
         (_advertisement(OWN), True),
@@ -291,11 +292,13 @@ def test_what_the_fence_drops(draft: Draft, blocked: bool) -> None:
 
 def test_fragments_and_bad_frames_of_the_host_pass_the_fence() -> None:
     from_host: list[Judgement] = []
-    for chain in ("first", "later", "nine"):
-        header = {"first": (0, 1), "later": (0, 9), "nine": (0, 0)}[chain]
-        fragment = options_header(bytes(6))
-        piece = replace(fragment, kind=44, octets=bytes((0, 0, *header)) + bytes(4))
-        draft = replace(ACTIVE, chain=(piece,) * (9 if chain == "nine" else 1))
+    for kind, octets in (
+        (44, bytes((0, 0, 0, 1)) + bytes(4)),
+        (44, bytes((0, 0, 0, 9)) + bytes(4)),
+        (51, bytes((0, 1)) + bytes(10)),
+    ):
+        piece = replace(options_header(bytes(6)), kind=kind, octets=octets)
+        draft = replace(ACTIVE, chain=(piece,))
         from_host.append(send(_fenced(), draft, 300_000, Port.HOST))
     assert {judgement.egress for judgement in from_host} == {Egress.WHOLE}
     bad = send(_fenced(), replace(ACTIVE, fcs_ok=False), 300_000, Port.HOST)

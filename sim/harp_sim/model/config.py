@@ -135,9 +135,9 @@ class Fenced:
         require(1 <= self.prefix_len <= 128, f"prefix_len {self.prefix_len}: 1 to 128")
 
     def covers(self, target: bytes) -> bool:
-        """Whether the first `prefix_len` bits of `target` are the entry's."""
+        """Whether the first `prefix_len` bits of `target` are the entry's; it is used at all."""
         differing = int.from_bytes(target, "big") ^ int.from_bytes(self.address, "big")
-        return differing >> (128 - self.prefix_len) == 0
+        return self.address[0] != 0 and differing >> (128 - self.prefix_len) == 0
 
 
 @dataclass(frozen=True, slots=True)

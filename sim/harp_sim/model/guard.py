@@ -12,19 +12,19 @@ then the slots run again. Unfenced before that, no further resign follows. A mon
 has action `event` only.
 
 **Fence.** Host to network it drops HARP messages with the A flag, whatever their Type, and Neighbor
-Advertisements (ICMPv6 136) whose target is listed, both also behind extension headers and tags.
-What it cannot read (ESP, fragments, broken chains) it lets pass.
+Advertisements (ICMPv6 136) whose target is listed, both also behind tags and any number of
+extension headers. It does not look at Payload Length or version: what a frame holds counts. What it
+cannot read (ESP, fragments, an AH that is no multiple of 8) it lets pass.
 
 Ref: offload.md introduction and §4; RFC 4861 §4.4
 """
 
-from harp.tables.reasons import Reason
 from harp_sim.model import golden
 from harp_sim.model.config import Config, Port, WatchdogAction
 from harp_sim.model.events import EventKind, Events
-from harp_sim.model.frame import parse_link, parse_packet
+from harp_sim.model.frame import parse_link
 from harp_sim.model.slots import Slots
-from harp_sim.model.walk import walk_chain
+from harp_sim.model.walk import follow_chain
 
 PORT_INDEX = {Port.NETWORK: 0, Port.HOST: 1}
 
@@ -111,16 +111,14 @@ class Guard:
 
     def blocks(self, octets: bytes) -> bool:
         """Whether the fence drops this frame from the host."""
-        packet = parse_packet(octets, parse_link(octets))
-        if isinstance(packet, Reason):
+        link = parse_link(octets)
+        packet = octets[link.offset : -golden.FCS_OCTETS]
+        if link.ethertype != golden.ETHERTYPE_IPV6 or len(packet) < golden.IPV6_HEADER_OCTETS:
             return False
-        walk = walk_chain(packet)
-        if walk.fault is not None or walk.fragment:
-            return False
-        rest = packet.payload[walk.offset :]
-        if walk.next_header == golden.NEXT_MOBILITY and len(rest) >= 12:
+        kind, rest = follow_chain(packet[6], packet[golden.IPV6_HEADER_OCTETS :])
+        if kind == golden.NEXT_MOBILITY and len(rest) >= 12:
             return rest[2] == self._config.harp_type and bool(rest[11] & golden.FLAG_ACTIVE)
-        if walk.next_header == golden.NEXT_ICMPV6 and len(rest) >= 24:
+        if kind == golden.NEXT_ICMPV6 and len(rest) >= 24:
             return rest[0] == golden.ICMPV6_NEIGHBOR_ADVERTISEMENT and self._listed(rest[8:24])
         return False
 

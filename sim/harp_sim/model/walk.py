@@ -74,6 +74,22 @@ def walk_chain(packet: Packet) -> Walk:
     return walk
 
 
+def follow_chain(kind: int, octets: bytes) -> tuple[int | None, bytes]:
+    """What stands behind extension headers without limits: its kind and octets.
+
+    None: a fragment, a header that is cut short or an AH that is no multiple of 8 comes before it.
+    """
+    while kind in _HEADERS:
+        if len(octets) < 8:
+            return None, b""
+        size = _size(kind, octets[1])
+        piece = kind == golden.NEXT_FRAGMENT and (octets[2] << 8 | octets[3]) & 0xFFF9
+        if piece or size % 8:
+            return None, b""
+        kind, octets = octets[0], octets[size:]
+    return kind, octets
+
+
 def _measure(payload: bytes, walk: Walk) -> int:
     """Octets of the header at `walk.offset`; sets `walk.fault` if it breaks a limit."""
     start, limit = walk.offset, golden.CHAIN_OCTETS_MAX
