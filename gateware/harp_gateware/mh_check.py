@@ -1,10 +1,11 @@
 """The Mobility Header as it passes: what is wrong with it, and what others need of it.
 
 Ref: RFC 6275 §6.1.1 (checksum), §6.3 (Home Address option), §6.4 (type 2 routing header), §9.2;
-     harp.md §2.1 (HARP message); offload.md §2 (the rows behind `not_mobility`)
+     RFC 8200 §4.2 (PadN); harp.md §2.1 (HARP message);
+     offload.md §2 (the rows behind `not_mobility`)
 """
 
-from amaranth import Cat, Module, Mux, Signal, Value
+from amaranth import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -21,7 +22,6 @@ from harp_gateware.layouts import (
     big_endian,
 )
 from harp_gateware.local_table import LocalTable
-from harp_gateware.padding import Padding
 from harp_gateware.type_table import TypeTable
 from harp_gateware.walk import HOP_BY_HOP, WALKED
 
@@ -30,6 +30,9 @@ RAM_AREAS = ("mh_type", "local")
 HOME_ADDRESS = bytes((2, 1, 2, 0, 0, 201, 16))
 """Octets 1 to 7 of the one layout: Hdr Ext Len 2, PadN of 2, option 201 of 16; octets 4 and 5 are
 padding and may be anything."""
+PADN = 1
+PADDED = 4
+"""Length of the PadN that fills an options header of 8 octets; 8 more for each 8 octets more."""
 TYPE_2 = bytes((2, 2, 1))
 """Octets 1 to 3 of a type 2 routing header with one segment left."""
 
@@ -89,7 +92,6 @@ class MhCheck(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.padding = self._padding = Padding()
         m.submodules.checksum = self._checksum = Checksum()
         m.submodules.local = self._local = LocalTable()
         m.submodules.types = self._types = TypeTable()
@@ -107,13 +109,16 @@ class MhCheck(wiring.Component):
         """What a word says if it is a header's first: worked out before its place is known."""
         octets = [self.i.p.data.word_select(n, 8) for n in range(8)]
         head = data.StructLayout(
-            {"home": 1, "type_2": 1, "segments": 1, "hop_by_hop": 1, "vlan": 12}
+            {"home": 1, "padded": 1, "type_2": 1, "segments": 1, "hop_by_hop": 1, "vlan": 12}
         )
         early, self._said = Signal(head), Signal(head)
         following = Mux(self.i.p.first, octets[6], octets[0])
         fixed = [n for n in range(1, 8) if n not in (4, 5)]
         m.d.sync += [
             early.home.eq(Cat(octets[n] == HOME_ADDRESS[n - 1] for n in fixed).all()),
+            early.padded.eq(
+                (octets[2] == PADN) & (Cat(octets[3], 0, 0, 0) == Cat(Const(PADDED, 3), octets[1]))
+            ),
             early.type_2.eq(Cat(octets[n] == TYPE_2[n - 1] for n in (1, 2, 3)).all()),
             early.segments.eq(octets[3] != 0),
             early.hop_by_hop.eq(following == HOP_BY_HOP),
@@ -185,43 +190,29 @@ class MhCheck(wiring.Component):
 
     def _extensions(self, m: Module) -> None:
         """Which header carries an address, and whether one makes the checksum unknowable."""
-        kind, said, padding = self.walked.p.kind, self._said, self._padding
-        starts = self._valid & self._start
+        kind, said = self.walked.p.kind, self._said
+        starts, first = self._valid & self._start, self._word.first
         after_fixed = Signal()  # this header is Hop-by-Hop Options
-        had_home, had_route = Signal(), Signal()
+        had_home, had_route, opaque = Signal(), Signal(), Signal()
         self._home, self._route = Signal(), Signal()  # of the header under way
         options = kind.options & ~after_fixed
         home, route = options & said.home, kind.routing & said.type_2
-        strange = (kind.routing & said.segments & ~(route & ~had_route)) | (home & had_home)
+        strange = (
+            (kind.routing & said.segments & ~(route & ~had_route))
+            | (options & ~said.home & ~said.padded)
+            | (home & had_home)
+        )
         with m.If(starts):
             m.d.sync += [
                 after_fixed.eq(said.hop_by_hop),
                 self._home.eq(home),
                 self._route.eq(route & ~had_route),
-                had_home.eq(~self._word.first & (had_home | home)),
-                had_route.eq(~self._word.first & (had_route | route)),
+                had_home.eq(~first & (had_home | home)),
+                had_route.eq(~first & (had_route | route)),
+                opaque.eq(~first & (opaque | strange)),
             ]
-        m.d.comb += [
-            padding.word.eq(self.i.p.data),
-            padding.valid.eq(self.i.valid),
-            padding.i_start.eq(self._start),
-            padding.i_options.eq(options & ~said.home),
-        ]
-        # The padding of the header before is judged when the next one begins, 2 clocks from here.
-        begun, began_mh = Signal(2), Signal(2)
-        fresh, odd = Signal(2), Signal(2)
-        opaque = Signal()
-        m.d.sync += [
-            begun.eq(Cat(starts, begun)),
-            began_mh.eq(Cat(self._begins, began_mh)),
-            fresh.eq(Cat(self._word.first, fresh)),
-            odd.eq(Cat(strange, odd)),
-        ]
-        now_opaque = ~fresh[1] & (opaque | odd[1] | ~padding.o_clean)
-        with m.If(begun[1]):
-            m.d.sync += opaque.eq(now_opaque)
-        with m.If(began_mh[1]):
-            m.d.sync += self.facts.unchecked.eq(now_opaque)
+        with m.If(self._begins):
+            m.d.sync += self.facts.unchecked.eq(opaque)
 
     def _sum(self, m: Module) -> None:
         """Feeds the checksum: addresses as they come, the last ones count, and the MH."""

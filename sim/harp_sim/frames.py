@@ -149,6 +149,7 @@ def _single_headers() -> Iterator[Extension]:
     yield options_header(pad_n(2) + pad_n(10) + bytes(2))
     yield options_header(pad_n(3)[:1] + b"\x09" + bytes(4))
     yield options_header(bytes(5) + bytes((golden.OPTION_PADN,)))
+    yield options_header(bytes((golden.OPTION_PADN, 3, 0, 0, 0, 0)))
     yield options_header(bytes((0x1E, 4, 0, 0, 0, 0)))
     yield home_address(HOME)
     yield options_header(bytes((golden.OPTION_HOME_ADDRESS, 16)) + HOME + pad_n(4))

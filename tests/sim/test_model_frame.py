@@ -276,17 +276,20 @@ def test_two_addresses_for_one_end_are_unchecked(twice: Extension) -> None:
 @pytest.mark.parametrize(
     ("options", "padding"),
     [
-        (bytes(6), True),
+        (bytes(6), False),
         (pad_n(6), True),
-        (bytes((1, 0)) * 3, True),
-        (b"\0" + pad_n(4) + b"\0", True),
+        (pad_n(14), True),
+        (pad_n(254), True),
+        (bytes((1, 0)) * 3, False),
+        (b"\0" + pad_n(5), False),
+        (pad_n(6) + pad_n(8), False),
         (pad_n(2) + b"\x05\x00" + bytes(2), False),
         (bytes((1, 4, 9, 9, 9, 9)), True),
         (bytes((1, 3, 9, 9, 9, 1)), False),
         (bytes((1, 5, 0, 0, 0, 0)), False),
     ],
 )
-def test_only_padding(options: bytes, padding: bool) -> None:
+def test_only_padding_is_one_padn(options: bytes, padding: bool) -> None:
     assert only_padding(bytes(2) + options) is padding
 
 

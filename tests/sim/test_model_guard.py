@@ -453,10 +453,11 @@ def test_after_the_watchdog_slots_run_only_when_unfenced() -> None:
         {"period_us": 99},
         {"jitter_percent": 11},
         {"mh_offset": 70},
+        {"mh_offset": 56},
         {"sequence_slot": 8},
     ],
     ids=lambda changes: next(iter(changes)),
 )
 def test_a_wrong_slot_is_refused(changes: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match=r"template|period_us|jitter|sequence_slot"):
+    with pytest.raises(ValueError, match=r"template|period_us|jitter|mh_offset|sequence_slot"):
         replace(SLOT, **changes)

@@ -73,13 +73,18 @@ class SlotSpec:
     frame: bytes
     """Without FCS; Sequence # 0 and the MH checksum right for it."""
     mh_offset: int
-    """Where the MH begins, octets."""
+    """Where the MH begins, octets: octet 2 or 6 of a 64-bit word, as behind 14, 18 or 22 octets of
+    Ethernet and whole words of IPv6."""
     period_us: int = 1_000_000
     """Between two frames; of no use in a resign slot."""
     jitter_percent: int = 0
     """Sent up to this much early."""
     sequence: int | None = None
     """Sequence # to count on from; None: from where the slot is."""
+
+    def __post_init__(self) -> None:
+        if self.mh_offset % 4 != 2:
+            raise ValueError(f"mh_offset {self.mh_offset}: a board patches at 2 or 6 modulo 8 only")
 
 
 @dataclass(frozen=True, slots=True)

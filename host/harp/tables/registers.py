@@ -224,7 +224,12 @@ _GUARD = (
         "fence",
         0x0300,
         (
-            Field("address", 128, RW, doc="Target of NAs to drop, octet 0 lowest; :: = unused."),
+            Field(
+                "address",
+                128,
+                RW,
+                doc="Target of NAs to drop, octet 0 lowest; unused if octet 0 is 0, as in ::.",
+            ),
             Field("prefix_len", 8, RW, reset=128, doc="Leading bits that must match, 1 to 128."),
         ),
         count=FENCE_ADDRESSES,
@@ -408,7 +413,14 @@ _SLOTS = (
         0x0500,
         (
             Field("flags", 8, RW, doc="harp.tables.offload.SlotFlag; written last."),
-            Field("mh_offset", 8, RW, unit="octets", doc="Where the MH begins in the template."),
+            Field(
+                "mh_offset",
+                8,
+                RW,
+                unit="octets",
+                doc="Where the MH begins in the template; 2 or 6 modulo 8, bits 0 and 1 are taken "
+                "as 2.",
+            ),
             Field("length", 9, RW, unit="octets", doc="Frame without FCS, 60 to 256."),
             Field("sequence_from", 3, RW, doc="Slot whose Sequence # this one counts.", at=28),
             Field("period_us", 32, RW, reset=1_000_000, unit="µs", doc="At least 100.", at=32),

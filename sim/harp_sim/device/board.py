@@ -274,7 +274,7 @@ class BoardRegisters(Registers):
             template[: held["length"]],
             period_us=max(100, held["period_us"]),
             resign=SlotFlag.RESIGN in flags,
-            mh_offset=held["mh_offset"],
+            mh_offset=held["mh_offset"] & ~0b11 | 0b10,
             patch_sequence=SlotFlag.SEQUENCE in flags,
             patch_checksum=SlotFlag.CHECKSUM in flags,
             jitter_percent=min(10, held["jitter"]),

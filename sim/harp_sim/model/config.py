@@ -152,7 +152,7 @@ class Slot:
     resign: bool = False
     """Sent by the watchdog only, never periodically."""
     mh_offset: int = 54
-    """First octet of the Mobility Header in the template."""
+    """First octet of the Mobility Header in the template: octet 2 or 6 of a 64-bit word."""
     patch_sequence: bool = True
     patch_checksum: bool = True
     jitter_percent: int = 0
@@ -170,6 +170,7 @@ class Slot:
         require(0 <= percent <= golden.JITTER_PERCENT_MAX, f"jitter {percent} %: 0 to 10")
         patched = self.patch_sequence or self.patch_checksum
         require(not patched or self.mh_offset + 10 <= octets, "a patch behind the template")
+        require(self.mh_offset % 4 == 2, f"mh_offset {self.mh_offset}: 2 or 6 modulo 8")
         shared = self.sequence_slot
         require(shared is None or 0 <= shared < golden.SLOTS, f"sequence_slot {shared}")
 

@@ -143,7 +143,7 @@ def _read_routing(header: bytes, walk: Walk) -> None:
 
 
 def _read_destination(header: bytes, walk: Walk) -> None:
-    """The one layout of the Home Address option; other options than padding are unknowable."""
+    """The one layout of the Home Address option; what is not one PadN either is unknowable."""
     layout = header[1] == golden.HOME_ADDRESS_HEADER_LEN and header[2:4] == _PADN_2
     if layout and header[6:8] == _HOME_ADDRESS:
         if walk.home is not None:
@@ -158,13 +158,5 @@ _HOME_ADDRESS = bytes((golden.OPTION_HOME_ADDRESS, 16))
 
 
 def only_padding(header: bytes) -> bool:
-    """Whether an options header holds nothing but well-formed Pad1 and PadN (RFC 8200 §4.2)."""
-    at = 2
-    while at < len(header):
-        if header[at] == golden.OPTION_PAD1:
-            at += 1
-        elif header[at] == golden.OPTION_PADN and at + 1 < len(header):
-            at += 2 + header[at + 1]
-        else:
-            return False
-    return at == len(header)
+    """Whether an options header holds one PadN that fills it (RFC 8200 §4.2)."""
+    return header[2] == golden.OPTION_PADN and header[3] == len(header) - 4
