@@ -110,18 +110,19 @@ def test_a_program_that_hangs_is_one_line(monkeypatch: pytest.MonkeyPatch) -> No
 
 def _signalled(
     monkeypatch: pytest.MonkeyPatch, take: Callable[..., Coroutine[Any, Any, None]]
-) -> DaemonConfig:
-    """What harpd runs with after two SIGHUP with other rates."""
+) -> tuple[DaemonConfig, list[Exception]]:
+    """What harpd runs with after two SIGHUP with other rates, and its faults."""
     old = daemon_config(Path("/nonexistent"))
     new = replace(old, filter=FilterSettings(peer_rate=9))
     monkeypatch.setattr(reload_module, "load", lambda _: new)
 
-    async def scene() -> DaemonConfig:
-        reload = Reload(Path("/nonexistent"), old, take, cast(Any, Noting()))
+    async def scene() -> tuple[DaemonConfig, list[Exception]]:
+        faults: list[Exception] = []
+        reload = Reload(Path("/nonexistent"), old, take, cast(Any, Noting()), faults.append)
         reload.on_signal()
         reload.on_signal()
         await reload.close()
-        return reload.config
+        return reload.config, faults
 
     return asyncio.run(scene())
 
@@ -134,7 +135,8 @@ def test_reloads_come_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> No
         await asyncio.sleep(0)
         notes.append("end")
 
-    assert _signalled(monkeypatch, take).filter.peer_rate == 9
+    config, faults = _signalled(monkeypatch, take)
+    assert config.filter.peer_rate == 9 and not faults
     assert notes == ["begin", "end"] * 2
 
 
@@ -142,12 +144,14 @@ def test_reloads_come_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> No
     ("error", "line"),
     [(Failure("no room"), "reload: no room; going on as before"), (ZeroDivisionError(), "reload")],
 )
-def test_a_reload_that_fails_is_told_and_survived(
+def test_a_reload_that_fails_is_told_and_only_a_fault_of_ours_ends_harpd(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception, line: str
 ) -> None:
     async def take(*_: object) -> None:
         raise error
 
     with caplog.at_level(logging.ERROR, LOGGER.name):
-        assert _signalled(monkeypatch, take).filter == FilterSettings()
+        config, faults = _signalled(monkeypatch, take)
+    assert config.filter == FilterSettings()
     assert caplog.messages == [line] * 2
+    assert faults == ([] if isinstance(error, Failure) else [error] * 2)

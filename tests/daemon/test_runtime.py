@@ -12,7 +12,7 @@ import pytest
 from tests.daemon.site import GROUP, HOME, OWN, PEER, VIRTUAL
 
 from harp.daemon.parts import Parts
-from harp.daemon.runtime import Runtime
+from harp.daemon.runtime import BULK_US, Runtime
 from harp.engine.effects import (
     AnnounceNeighbor,
     CommandAnswered,
@@ -51,6 +51,7 @@ from harp.engine.events import (
     PeerUp,
     StopRequested,
 )
+from harp.tables.harp_types import HarpType
 from harp.tables.reasons import Reason
 
 
@@ -157,8 +158,9 @@ class Bench:
 
     def __init__(self) -> None:
         self.notes: list[Any] = []
+        self.faults: list[Exception] = []
         self.engine = ScriptedEngine(notes=self.notes)
-        self.runtime = Runtime(cast(Engine, self.engine), StepClock())
+        self.runtime = Runtime(cast(Engine, self.engine), StepClock(), self.faults.append)
         names = ("listener", "sender", "data_plane", "announcer", "journal", "guard", "offload")
         self.parts = {name: Noting(name, self.notes) for name in names}
         self.members = PipeSource(self.runtime.deliver_first, _packet)
@@ -335,6 +337,59 @@ def test_members_come_before_others() -> None:
     assert _run(scene).events()[1:3] == [_packet(b"a"), _icmp(b"x")]
 
 
+def _said(kind: HarpType, name: int) -> PacketReceived:
+    return _packet(bytes(6) + bytes((kind, name)))
+
+
+def test_roles_come_before_bindings() -> None:
+    """A HELLO does not wait for state that came before it."""
+    hello, switch = _said(HarpType.HELLO, 1), _said(HarpType.SO_REQ, 2)
+    bulk = [_said(kind, 3) for kind in (HarpType.SS_REP, HarpType.SS_ACK, HarpType.SS_REQ)]
+
+    async def scene(bench: Bench) -> None:
+        def all_at_once(_: SendPacket) -> None:
+            bench.runtime.deliver(_icmp(b"x"))
+            for said in (*bulk, hello, switch):
+                bench.runtime.deliver_first(said)
+
+        bench.parts["sender"].on["send"] = all_at_once
+        bench.engine.answers[LinkChanged] = [SendPacket(OWN, PEER, b"")]
+        bench.runtime.deliver(LinkChanged("home", True))
+
+    assert _run(scene).events()[1:-1] == [hello, switch, *bulk, _icmp(b"x")]
+
+
+def test_no_deadline_waits_long_behind_bindings() -> None:
+    """Some of them are taken first, so that nothing is repeated that was acknowledged; not all."""
+    flood = [_said(HarpType.SS_REP, 3)] * (3 * BULK_US)
+
+    async def scene(bench: Bench) -> None:
+        bench.engine.deadline = 0
+        bench.runtime.deliver(LinkChanged("home", True))
+        bench.runtime._bulk.extend(flood)
+        bench.runtime.deliver_first(_said(HarpType.HELLO, 1))
+        await _turns()
+
+    bench = _run(scene)
+    before = [note[0] for note in bench.notes].index("expire")
+    assert BULK_US // 8 < before < 2 * BULK_US
+    assert len(bench.events()) == len(flood) + 3
+
+
+def test_the_guard_is_fed_in_the_midst_of_work() -> None:
+    fed: list[int] = []
+
+    async def scene(bench: Bench) -> None:
+        bench.parts["guard"].on["feed"] = lambda _: fed.append(len(bench.events()))
+        os.write(bench.others.write, bytes(range(60)))
+        bench.engine.deadline = bench.runtime.clock.now_us() + 30
+        bench.runtime.deliver(LinkChanged("home", True))
+        await _turns()
+
+    _run(scene)
+    assert any(10 < events < 50 for events in fed)
+
+
 def test_the_timer_wakes_the_loop_at_the_first_deadline_of_all() -> None:
     async def scene(bench: Bench) -> None:
         plane = bench.parts["data_plane"]
@@ -368,6 +423,22 @@ def test_a_command_is_answered_to_who_gave_it() -> None:
         assert given[0].token != given[1].token
 
     _run(scene)
+
+
+def test_whoever_delivers_what_the_engine_fails_at_the_daemon_knows() -> None:
+    """A command of an operator, say: its task would only log it."""
+
+    def fail(_: SendPacket) -> None:
+        raise ZeroDivisionError
+
+    async def scene(bench: Bench) -> None:
+        bench.engine.answers[CommandGiven] = [SendPacket(OWN, PEER, b"")]
+        bench.parts["sender"].on["send"] = fail
+        with pytest.raises(ZeroDivisionError):
+            await bench.runtime.command(GROUP, Command.HOLD)
+        bench.parts["sender"].on.clear()
+
+    assert [type(fault) for fault in _run(scene).faults] == [ZeroDivisionError]
 
 
 def test_the_last_event_is_the_stop_and_who_waits_for_an_answer_is_let_go() -> None:

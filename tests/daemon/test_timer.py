@@ -73,3 +73,16 @@ def test_a_clock_that_nobody_sets_is_silent() -> None:
         assert not _fires(watch, 0)
     finally:
         watch.close()
+
+
+def test_a_deadline_that_moves_on_may_fire_at_the_earlier_time(timer: Timer) -> None:
+    """One system call for many: who is woken early sets it again."""
+    timer.set(CLOCK.now_us() + 1_000)
+    later = CLOCK.now_us() + 200_000
+    timer.set(later)
+    assert _fires(timer, 10_000) and CLOCK.now_us() < later
+    timer.acknowledge()
+    timer.set(later)
+    assert not _fires(timer, 0)
+    timer.set(CLOCK.now_us() + 1_000)
+    assert _fires(timer, 10_000) and CLOCK.now_us() < later, "an earlier one counts at once"

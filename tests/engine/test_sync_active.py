@@ -22,7 +22,7 @@ from harp.engine.effects import (
 from harp.engine.entries import Change
 from harp.engine.fullsync import ALL, all_since, single
 from harp.engine.journal import EntryForgotten, EntryKept, JournalCodec, StateKept, split
-from harp.engine.leader import LAST_POSITION
+from harp.engine.leader import BATCH_GAP_US, LAST_POSITION
 from harp.engine.store import BindingStore
 from harp.engine.sync import Sync
 from harp.tables.harp_types import HarpFlag, HarpType, Status
@@ -109,6 +109,8 @@ class Active:
         return self.sync.receive(peer, message, self.now)
 
     def flush(self) -> list[Effect]:
+        """What is batched leaves, as soon as it may."""
+        self.now += BATCH_GAP_US
         return self.sync.expire(self.now)
 
     def due(self) -> list[Effect]:

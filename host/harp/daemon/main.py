@@ -87,17 +87,22 @@ class Daemon:
 
     def _failed(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """A callback, such as a socket's or the timer's, raised what nobody expected: the end. A
-        task that fails is one asker's business."""
+        task that fails is one asker's business, unless it was at work on the engine (`Runtime`) or
+        on the settings (`Reload`)."""
         fault = context.get("exception")
         if "handle" in context and isinstance(fault, Exception):
-            self._fault = self._fault or fault
-            self._stop.set()
+            self._end(fault)
         LOGGER.error("%s: %r", context["message"], fault)
+
+    def _end(self, fault: Exception) -> None:
+        """What is half done is not gone on with: withdraw, goodbye, exit status 1."""
+        self._fault = self._fault or fault
+        self._stop.set()
 
     async def _start(self, stack: AsyncExitStack) -> None:
         config = self._config
         engine = Engine(config.engine, random.SystemRandom(), self._clock.offset_us())
-        runtime = Runtime(engine, self._clock)
+        runtime = Runtime(engine, self._clock, self._end)
         links = Links(own_addresses(config), runtime.deliver, tell)
         stack.callback(links.close)
         links.open()
@@ -145,7 +150,7 @@ class Daemon:
             LOGGER.error("%s", error.format_message())
         stack.push_async_callback(metrics.close)
         take = Taken(runtime, rules, assembly, metrics, mip6=endpoints.mip6)
-        reload = Reload(self._path, self._config, take, self._notifier)
+        reload = Reload(self._path, self._config, take, self._notifier, self._end)
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload.on_signal)
         stack.push_async_callback(reload.close)
         counts = taker.filter_counts

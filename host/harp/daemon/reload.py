@@ -25,12 +25,21 @@ of it was taken."""
 class Reload:
     """What SIGHUP and `harpctl reload` do; `config` is what harpd runs with."""
 
-    def __init__(self, path: Path, config: DaemonConfig, take: Take, notifier: Notifier) -> None:
+    def __init__(
+        self,
+        path: Path,
+        config: DaemonConfig,
+        take: Take,
+        notifier: Notifier,
+        on_fault: Callable[[Exception], None],
+    ) -> None:
+        """`on_fault`: told what nobody expected, and nobody knows how much was taken then."""
         self.config = config
         """With everything that was taken so far."""
         self._path = path
         self._take = take
         self._notifier = notifier
+        self._on_fault = on_fault
         self._alone = asyncio.Lock()
         self._signalled: set[asyncio.Task[None]] = set()
 
@@ -38,7 +47,13 @@ class Reload:
         """Reads the file and takes what can be taken. `Failure`: the file is not right, and
         everything stays as it is. One after the other."""
         async with self._alone:
-            return await self._reload()
+            try:
+                return await self._reload()
+            except Failure:
+                raise
+            except Exception as fault:
+                self._on_fault(fault)
+                raise
 
     async def close(self) -> None:
         """Waits for one that is under way."""
@@ -73,5 +88,5 @@ class Reload:
             await self()
         except Failure as error:
             LOGGER.error("reload: %s; going on as before", error.format_message())
-        except Exception:  # ours: told, and harpd lives on
+        except Exception:  # ours: `on_fault` knows
             LOGGER.exception("reload")

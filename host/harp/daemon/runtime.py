@@ -8,10 +8,12 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import assert_never
 
 from harp.daemon.clock import Clock
+from harp.daemon.duty import Duty
 from harp.daemon.parts import Parts, Source
 from harp.daemon.timer import Timer
 from harp.engine.config import GroupConfig
@@ -45,6 +47,7 @@ from harp.engine.events import (
     Command,
     CommandGiven,
     Event,
+    PacketReceived,
     PeerChanged,
     PeerDown,
     PeerLeft,
@@ -53,11 +56,19 @@ from harp.engine.events import (
     StopRequested,
 )
 from harp.engine.status import GroupStatus, status_of
+from harp.tables.harp_types import HarpType
 
 AT_ONCE = 64
 """Datagrams of one source in a row before the others have their turn."""
 BEFORE_EXPIRE = 8192
 """Datagrams of members read before silence is judged; a flood could bring more for ever."""
+BULK_US = 2_000
+"""How long state synchronisation may go on before what is due is done."""
+LOOK_US = 4_000
+"""Between two looks whether the processor is to be left to others."""
+_TYPE = slice(6, 7)
+"""The Type of a HARP message (harp.md §2.1)."""
+_BULK = frozenset(bytes((kind,)) for kind in (HarpType.SS_REQ, HarpType.SS_REP, HarpType.SS_ACK))
 
 
 class Runtime:
@@ -65,18 +76,26 @@ class Runtime:
 
     Two kinds of sources: what members say comes first and is read to the end before the engine
     judges silence; of anything else so much is taken at once that no deadline waits behind it.
+    What they say of roles comes before what they say of bindings: HELLOs leave and are heard in
+    time however much state is on its way. The guard is fed whenever deadlines were kept.
     """
 
-    def __init__(self, engine: Engine, clock: Clock) -> None:
+    def __init__(self, engine: Engine, clock: Clock, on_fault: Callable[[Exception], None]) -> None:
+        """`on_fault`: told what an event or its effects raised, whoever delivered it: it was left
+        half done, and so is what waits. It is raised too."""
         self.engine = engine
         self.clock = clock
+        self._on_fault = on_fault
         self._parts: Parts | None = None
         self._members: list[Source] = []
         self._others: list[Source] = []
         self._first: deque[Event] = deque()
+        self._bulk: deque[Event] = deque()
         self._events: deque[Event] = deque()
         self._busy = True  # until `start`
         self._timer = Timer()
+        self._duty = Duty(clock.now_us())
+        self._look_at = 0
         self._due: int | None = None
         self._tokens = itertools.count(1)
         self._answers: dict[int, asyncio.Future[tuple[str, ...]]] = {}
@@ -89,7 +108,8 @@ class Runtime:
 
     def deliver_first(self, event: Event) -> None:
         """The same for what a member said: before all else that waits."""
-        self._first.append(event)
+        bulk = type(event) is PacketReceived and event.payload[_TYPE] in _BULK
+        (self._bulk if bulk else self._first).append(event)
         if not self._busy:
             self._work()
 
@@ -146,7 +166,8 @@ class Runtime:
     def reconfigure(self, config: GroupConfig) -> None:
         """Other settings for a group that runs: those that `config.difference` calls live."""
         self._busy = True
-        self._carry_out(self.engine.reconfigure(config, self.clock.now_us()))
+        with self._faults_told():
+            self._carry_out(self.engine.reconfigure(config, self.clock.now_us()))
         self._work()
 
     def status(self) -> tuple[GroupStatus, ...]:
@@ -167,31 +188,52 @@ class Runtime:
     def _work(self) -> None:
         """All events that wait, deadlines between them as they come; then the next deadline."""
         self._busy = True
-        engine, clock, first, events = self.engine, self.clock, self._first, self._events
+        with self._faults_told():
+            self._work_all()
+            self._busy = False
+            self._wait()
+
+    @contextmanager
+    def _faults_told(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as fault:
+            self._on_fault(fault)
+            raise
+
+    def _work_all(self) -> None:
+        clock = self.clock
         while True:
             now = clock.now_us()
+            if now >= self._look_at:
+                self._look_at = now + LOOK_US
+                self._duty.rest(now)
             if self._due is not None and now >= self._due:
                 self._expire()
-            elif first:
-                self._carry_out(engine.receive(first.popleft(), now))
-            elif events:
-                self._carry_out(engine.receive(events.popleft(), now))
-            else:
+            elif not self._take(now):
                 break
-        self._busy = False
-        self._wait()
+
+    def _take(self, now: int) -> bool:
+        """One event, those that must not wait first; False: there is none."""
+        for waiting in (self._first, self._bulk, self._events):
+            if waiting:
+                self._carry_out(self.engine.receive(waiting.popleft(), now))
+                return True
+        return False
 
     def _expire(self) -> None:
         """harp.md §5, Pause: "first reads its sockets". `now` is read after them: what they brought
-        was heard by then."""
+        was heard by then. Bindings have so much time that what was acknowledged is not repeated."""
         for source in self._members:
             source.drain(BEFORE_EXPIRE)
         clock = self.clock
-        while self._first:
-            self._carry_out(self.engine.receive(self._first.popleft(), clock.now_us()))
+        end = clock.now_us() + BULK_US
+        while self._first or (self._bulk and clock.now_us() < end):
+            self._take(clock.now_us())
         now = clock.now_us()
         self._carry_out(self.engine.expire(now))
         self._due = self.engine.deadline
+        self._running().guard.feed(now)
 
     def _wait(self) -> None:
         """Feeds the guard, and sets the timer to the first deadline of all."""

@@ -59,8 +59,9 @@ class Timer:
         return self._descriptor
 
     def set(self, at_us: int | None) -> None:
-        """Monotonic µs; None: never. A time that is over fires at once."""
-        if at_us == self._at:
+        """Monotonic µs; None: never. A time that is over fires at once. It may fire at an earlier
+        time that was set before: a deadline that moves on is not worth a system call each time."""
+        if at_us == self._at or (self._at is not None and at_us is not None and self._at < at_us):
             return
         self._at = at_us
         # An absolute time of zero would disarm.

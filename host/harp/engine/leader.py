@@ -42,6 +42,9 @@ from harp.wire.messages import Harp, SyncPosition
 _make_position = maker(SyncPosition)
 LAST_POSITION = 0xFFFF_0000
 """harp.md §2.3: Position has 32 bits; short of the end a new term begins."""
+BATCH_GAP_US = 2_000
+"""A batch is due at once, but not so soon after the one before: what comes by the thousand a second
+goes ten to a message, and a message is what costs every member its time."""
 POLLS = 8
 """How often a reconcile asks members that do not answer."""
 NEVER_REACHED = -1
@@ -89,7 +92,8 @@ class Leader:
         self._digest_at = 0
         self._poll_at = 0
         self._told_at: int | None = None
-        self._batched_at = 0
+        self._batch_due = 0
+        self._flushed_at = -BATCH_GAP_US
 
     # The term
 
@@ -231,7 +235,7 @@ class Leader:
             effects = self.flush(now) if log.full else []
         else:
             effects = self._enter_all(changes, now)
-        self._batched_at = now
+        self._batch_due = max(now, self._flushed_at + BATCH_GAP_US)
         if token is not None:
             position = log.position + log.batched
             gate = self._gate.add(token, position, self._hopeful(), now)
@@ -267,7 +271,10 @@ class Leader:
 
     def flush(self, now: int) -> list[Effect]:
         """The batch becomes a log message."""
-        return self.log.flush(self._store.digest, now) if self.log.batched else []
+        if not self.log.batched:
+            return []
+        self._flushed_at = now
+        return self.log.flush(self._store.digest, now)
 
     def log_ack(self, peer: bytes, message: Harp, position: SyncPosition, now: int) -> list[Effect]:
         """An SS-ACK of the log."""
@@ -455,7 +462,8 @@ class Leader:
     def expire(self, now: int) -> list[Effect]:
         """All that is due at `now`; exchanges were told before (`Asker.expire`)."""
         effects = self.settle(now)
-        effects += self.flush(now)
+        if self._batch_due <= now:
+            effects += self.flush(now)
         effects += self.log.expire(now)
         effects += self._gate_effects(self._gate.expire(now), now)
         effects += self.reconcile.retry(now)
@@ -467,11 +475,12 @@ class Leader:
 
     @property
     def deadline(self) -> int | None:
-        """When something is due, µs; exchanges and answers apart. A batch is due at once."""
+        """When something is due, µs; exchanges and answers apart."""
         first = self._poll_at if any(map(self._waits, self._standbys)) else None
-        log_due = self._batched_at if self.log.batched else self.log.deadline
+        batch_due = self._batch_due if self.log.batched else None
         digest_due = None if self.reconcile.running else self._digest_at
-        for due in (log_due, digest_due, self._gate.deadline, self.reconcile.deadline):
+        others = (self.log.deadline, self._gate.deadline, self.reconcile.deadline)
+        for due in (batch_due, digest_due, *others):
             if due is not None and (first is None or due < first):
                 first = due
         return first

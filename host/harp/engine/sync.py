@@ -19,14 +19,14 @@ from harp.engine.config import UNSPECIFIED, GroupConfig
 from harp.engine.effects import CacheChanged, Dropped, Effect, HelloKind, WriteJournal
 from harp.engine.entries import NO_BID, Change, Key
 from harp.engine.fullsync import Asker, find_position
-from harp.engine.journal import EntryForgotten, EntryKept, JournalCodec, StateKept
+from harp.engine.journal import EntryForgotten, JournalCodec, StateKept
 from harp.engine.leader import LAST_POSITION, Leader
 from harp.engine.replica import Replica
 from harp.engine.store import BindingStore
 from harp.engine.stream import Answers, whole_store
 from harp.tables.harp_types import LOG_INDEX, STATUS_REFUSED, HarpType, Status
 from harp.tables.reasons import Reason
-from harp.wire.bulk import BulkReply
+from harp.wire.bulk import BulkReply, homes_of
 from harp.wire.maker import maker
 from harp.wire.messages import (
     CacheDigest,
@@ -411,8 +411,8 @@ class Sync:
     ) -> list[Effect]:
         """Journal records of entries as they are now, one effect for all."""
         records: list[bytes] = []
-        homes = ((record[0], NO_BID) for record in self._packer.bulk.unpack(block))
+        homes = [(home, NO_BID) for home in homes_of(block)] if block else []
         for key in (*keys, *homes):
-            entry = self.store.find(*key)
-            records.append(journal.encode(EntryKept(entry) if entry else EntryForgotten(*key)))
+            row = self.store.row(*key)
+            records.append(journal.encode_row(row) if row else journal.encode(EntryForgotten(*key)))
         return [WriteJournal(self.config.group, b"".join(records))] if records else []

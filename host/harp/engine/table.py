@@ -168,15 +168,14 @@ class BindingTable:
         """All bindings and tombstones of a home address, as they are kept."""
         c, rows, slot = self._columns, list[Row](), self._index.get(home_address, NIL)
         while slot:
-            at = slot * RECORD_OCTETS
-            record, state = bytes(c.record[at : at + RECORD_OCTETS]), c.state[slot]
-            options = self._options_of(slot, self._bid(slot)) if state & RICH else ()
-            live = state & LIVE != 0
-            rows.append(
-                Row(record, c.expires[slot], c.longest[slot], live, c.position[slot], options)
-            )
+            rows.append(self._row(slot))
             slot = c.sibling[slot]
         return rows
+
+    def row(self, home_address: bytes, bid: int = NO_BID) -> Row | None:
+        """The binding or tombstone of a key, as it is kept."""
+        slot = self._find(home_address, bid)
+        return self._row(slot) if slot else None
 
     def forget(self, home_address: bytes, bid: int = NO_BID) -> bool:
         """Removes an entry without a tombstone; False if there is none."""
@@ -288,6 +287,13 @@ class BindingTable:
             options,
         )
 
+    def _row(self, slot: int) -> Row:
+        c, at = self._columns, slot * RECORD_OCTETS
+        record, state = bytes(c.record[at : at + RECORD_OCTETS]), c.state[slot]
+        options = self._options_of(slot, self._bid(slot)) if state & RICH else ()
+        live = state & LIVE != 0
+        return Row(record, c.expires[slot], c.longest[slot], live, c.position[slot], options)
+
     def _options_of(self, slot: int, bid: int) -> Options:
         return self._options.get(slot) or ((BindingIdentifier(bid),) if bid else ())
 
@@ -359,9 +365,12 @@ class BindingTable:
         elif -(-alarm // TICK_US) < c.tick[slot]:  # earlier by a bucket at least
             self._alarms.disarm(slot)
             self._alarms.arm(slot, alarm)
-        share = entry_hash(record, options)
-        self._hash = (self._hash + share - c.hash[slot]) & HASH_MASK
-        c.hash[slot] = share
+        at = slot * RECORD_OCTETS
+        known = state == LIVE and not options and c.record[at : at + RECORD_OCTETS] == record
+        if not known:
+            share = entry_hash(record, options)
+            self._hash = (self._hash + share - c.hash[slot]) & HASH_MASK
+            c.hash[slot] = share
         self._write(slot, record, LIVE | RICH if extra or bid else LIVE, position, expires)
         if extra:
             self._options[slot] = options

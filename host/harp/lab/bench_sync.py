@@ -22,6 +22,7 @@ from harp.engine.config import (
 )
 from harp.engine.effects import ChangesDurable, Effect, HelloKind, HelloWanted, SendHarp
 from harp.engine.entries import Change
+from harp.engine.leader import BATCH_GAP_US
 from harp.engine.store import BindingStore
 from harp.engine.sync import Sync
 from harp.tables.constants import US_PER_S
@@ -147,7 +148,7 @@ def log_path(updates: int, burst: int = 64, homes: int = 50_000) -> dict[str, fl
         store.apply(changes[0], active.stamp, pair.now)
         pair.do(0, active.submit(changes, token, pair.now))
         if token % burst == 0:
-            pair.now += burst  # a burst takes its time, or acknowledgements measure nothing
+            pair.now += BATCH_GAP_US  # as soon as the last batch of the burst may leave
             pair.do(0, active.expire(pair.now))
             pair.run()
     seconds = time.perf_counter() - began

@@ -32,6 +32,8 @@ from harp.wire.options import BINDING_CACHE_HEAD, padding
 
 RECORD_OCTETS = 48
 """Octets of one record in a block."""
+_HOME_AT = RECORD_OCTETS - BINDING_CACHE.lengths[0]
+_HOME_OCTETS = 16
 _ALIGNMENT = BINDING_CACHE.alignment
 _IN_BINDINGS = OF_BINDING | {msg.BindingCache}
 _PAD = padding(RECORD_OCTETS - 2 - BINDING_CACHE.lengths[0])
@@ -56,6 +58,11 @@ class BulkReply:
     """The message with the options outside of bindings only."""
     block: bytes
     """Its bindings: a multiple of 48 octets."""
+
+
+def homes_of(block: bytes) -> list[bytes]:
+    """The home addresses of a block's records, in their order."""
+    return [block[at : at + _HOME_OCTETS] for at in range(_HOME_AT, len(block), RECORD_OCTETS)]
 
 
 class BulkCodec:

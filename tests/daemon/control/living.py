@@ -138,6 +138,11 @@ class Living:
         store.apply((BindingCache(home, care_of, flags, 6, HOUR_S), rich), position, now)
 
 
+def broken(fault: Exception) -> None:
+    """No engine here raises."""
+    raise AssertionError("the engine failed") from fault
+
+
 async def nothing_changed() -> Difference:
     """A reload of the same file."""
     return Difference(())
@@ -157,7 +162,7 @@ async def living(
     """A running one."""
     config = EngineConfig(tuple(group_config(each, lonely=lonely) for each in groups))
     clock = SystemClock()
-    runtime = Runtime(Engine(config, Random(1), clock.offset_us()), clock)
+    runtime = Runtime(Engine(config, Random(1), clock.offset_us()), clock, broken)
     events = EventLog(config, lambda: SINCE)
     mute = Mute()
     parts = Parts(

@@ -112,7 +112,7 @@ class Control:
                 writer.write(failure(refused))
             except (ConnectionError, asyncio.CancelledError):
                 raise
-            except Exception as error:  # ours: told, and harpd lives on
+            except Exception as error:  # ours: told; what left anything half done ends harpd
                 LOGGER.exception("control: %s", request)
                 text = f"a mistake in harpd: {type(error).__name__}; its log says more"
                 writer.write(failure(Refused(Wrong.INTERNAL, text)))

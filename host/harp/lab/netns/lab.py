@@ -124,8 +124,9 @@ class Lab:
 
         Failure tells what the wire shows instead."""
         until = time.monotonic() + timeout_s
+        try_s = max(0.5, 2 * STEADY_HELLOS * self.interval_ns / NS_PER_S)
         while time.monotonic() < until:
-            if self.observer.wait(partial(self._settled_since, time.time_ns()), 0.5):
+            if self.observer.wait(partial(self._settled_since, time.time_ns()), try_s):
                 actives = self.observer.actives(self._recent_ns)
                 if len(actives) == 1:
                     return actives[0]

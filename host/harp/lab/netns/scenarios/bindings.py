@@ -32,11 +32,11 @@ def full_sync(run: Run) -> None:
     """A standby takes the whole state anew."""
     with run.lab() as lab:
         lab.start()
-        active = lab.settle()
+        lab.settle()
         load = lab.load(run.options.nodes)
         run.figures["bindings"] = run.options.nodes
         run.figures["registered_s"] = round(lab.fill(load, FILL_RATE, FILL_S), 1)
-        lab.settle()
+        active = lab.settle()
         standby = next(name for name in plan.MEMBERS if name != active)
         took_ms = [
             took
@@ -68,9 +68,10 @@ def update_rate(run: Run) -> None:
     """5,000 Binding Updates a second for a while, each acknowledged by a standby first."""
     with run.lab() as lab:
         lab.start()
-        active = lab.settle()
+        lab.settle()
         load = lab.load(run.options.nodes)
         lab.fill(load, FILL_RATE, FILL_S)
+        active = lab.settle()
         before, begin_ns = load.report(), time.time_ns()
         used = {name: member.processor_s() for name, member in lab.members.items()}
         with lab.control(active) as control:
