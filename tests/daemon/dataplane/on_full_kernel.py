@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.daemon.network import entered, home_network, ip, until
+from tests.daemon.network import entered, home_network, ip, namespace, until
 from tests.daemon.site import CARE_OF, GROUP, HOME, VIRTUAL
 
 from harp.daemon.clock import SystemClock
@@ -29,6 +29,8 @@ from harp.wire.codec import DEFAULT_CODEC
 
 PLAN = Plan((GroupPlan(GROUP, "home", VIRTUAL, VIRTUAL, 11407, 11407, 0x11B, 60),), "harp0")
 ON, OFF = SetServing(GROUP, True, VIRTUAL), SetServing(GROUP, False, VIRTUAL)
+SWITCHES = 25
+IPV6_RECVERR, IPV6_DONTFRAG = 25, 62
 MN, CN = "2001:db8:1::beef", "2001:db8:1::c1"
 
 
@@ -64,6 +66,16 @@ def heard(sender: socket.socket, to: str, receiver: socket.socket, text: bytes) 
         return False
 
 
+def told(sock: socket.socket) -> int:
+    """The MTU that a socket was told of by ICMPv6; 0: none."""
+    try:
+        _, ancillary, _, _ = sock.recvmsg(2048, 512, socket.MSG_ERRQUEUE)
+    except OSError:
+        return 0
+    found = dict((kind, data) for _, kind, data in ancillary)
+    return int.from_bytes(found[IPV6_RECVERR][8:12], sys.byteorder)  # struct sock_extended_err
+
+
 def mobile(name: str) -> None:
     """A mobile node as the kernel has it."""
     tunnel = ("mode", "ip6ip6", "local", "2001:db8:2::9", "remote", "2001:db8:1::1")
@@ -76,7 +88,9 @@ def mobile(name: str) -> None:
 
 def many(count: int) -> PrepareRoutes:
     records = (
-        BindingRecord(VIRTUAL[:8] + (index + 4096).to_bytes(8), CARE_OF, 0, 1, 10)
+        BindingRecord(
+            VIRTUAL[:8] + (index + 4096).to_bytes(8), CARE_OF[:8] + index.to_bytes(8), 0, 1, 10
+        )
         for index in range(count)
     )
     return PrepareRoutes(GROUP, BulkCodec(DEFAULT_CODEC).pack(records))
@@ -85,12 +99,26 @@ def many(count: int) -> PrepareRoutes:
 def switch_ms(plane: KernelBackend) -> dict[str, float]:
     """Medians of taking over and withdrawing."""
     took: dict[str, list[float]] = {"on": [], "off": []}
-    for _ in range(5):
+    for _ in range(SWITCHES):
         for name, serving in (("on", ON), ("off", OFF)):
             begin = time.perf_counter()
             plane.serve(serving)
             took[name].append((time.perf_counter() - begin) * 1000)
     return {name: statistics.median(each) for name, each in took.items()}
+
+
+def batch_s(count: int) -> float:
+    """How long `ip -batch` takes for as many routes with `encap ip6`, to compare with."""
+    with namespace("batch") as name, tempfile.NamedTemporaryFile("w") as file:
+        ip("-n", name, "link", "add", "t0", "type", "ip6tnl", "external")
+        ip("-n", name, "link", "set", "t0", "up")
+        for index in range(count):
+            encap = f"encap ip6 id 0 dst 2001:db8:2::{index:x} hoplimit 64"
+            file.write(f"-6 route add 2001:db8:1:0:1::{index:x} table 100 {encap} dev t0\n")
+        file.flush()
+        begin = time.monotonic()
+        ip("-n", name, "-batch", file.name)
+        return time.monotonic() - begin
 
 
 def main() -> None:
@@ -114,12 +142,23 @@ def main() -> None:
         figures["from_mobile"] = heard(away, CN, there, b"from the mobile node")
         figures["stranger"] = heard(stranger, CN, there, b"from a stranger")
         figures["large"] = heard(there, MN, away, bytes(1412))
+        with entered(ha):
+            own = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+        figures["own"] = heard(own, MN, away, b"from the home agent itself")
+        # Somewhere behind the home agent the way becomes narrow; the correspondent is told.
+        ip("-n", ha, "route", "add", "2001:db8:2::9", "dev", "away", "mtu", "1400")
+        there.setsockopt(socket.IPPROTO_IPV6, IPV6_DONTFRAG, 1)
+        there.setsockopt(socket.IPPROTO_IPV6, IPV6_RECVERR, 1)
+        figures["too_big_told"] = not heard(there, MN, away, bytes(1400)) and told(there) == 1360
+        figures["narrow"] = heard(there, MN, away, bytes(1312))
+        ip("-n", ha, "route", "del", "2001:db8:2::9", "dev", "away")
         plane.serve(OFF)
         figures["withdrawn"] = heard(there, MN, away, b"withdrawn")
         plane.serve(ON)
         plane.remove(RemoveRoute(GROUP, HOME, 0))
         settle(plane)
         figures["unbound"] = heard(away, CN, there, b"from one no longer bound")
+        figures["to_unbound"] = heard(there, MN, away, b"to one no longer bound")
         plane.serve(OFF)
         for count in map(int, sys.argv[2:]):
             plane.prepare_many(many(count))
@@ -128,11 +167,12 @@ def main() -> None:
             assert report.routes == count and not report.counters["failed"], report
             figures[f"switch_ms_{count}"] = switch_ms(plane)
             figures[f"prepare_s_{count}"] = round(seconds, 3)
+            figures[f"batch_s_{count}"] = round(batch_s(count), 3)
         with entered(ha):
             plane.close()
         left = subprocess.check_output(("ip", "-n", ha, "-6", "rule"), text=True)
         figures["rule_left"] = "11407" in left
-        for sock in (there, away, stranger):
+        for sock in (there, away, stranger, own):
             sock.close()
     figures["said"] = said
     print(json.dumps(figures))

@@ -1,4 +1,4 @@
-"""What the kernel backend puts into the kernel: routes that encapsulate, and who may send.
+"""What the kernel backend puts into the kernel: where packets are tunnelled to, and who may send.
 
 The tunnel device itself needs a kernel with `ip6_tunnel` (`on_full_kernel.py`); everything else
 is tested with what every kernel has.
@@ -6,7 +6,9 @@ is tested with what every kernel has.
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import json
 import os
 import socket
 import struct
@@ -19,43 +21,63 @@ from tests.daemon.dataplane.test_tun import raw_in, udp_packet
 from tests.daemon.network import entered, home_network, ip
 from tests.daemon.site import CARE_OF, GROUP, HOME, PEER, VIRTUAL, address
 
-from harp.daemon.dataplane.kernel_worker import RouteGroup
+from harp.daemon.dataplane.kernel_worker import TunnelGroup
 from harp.daemon.dataplane.plan import GroupPlan, Plan
-from harp.daemon.dataplane.sets import checking_table, marking_table
+from harp.daemon.dataplane.sets import checking_table, marking_table, tunnelling_table
 from harp.daemon.dataplane.worker import WorkerGroup
-from harp.daemon.netlink.connection import Netlink, NetlinkError
+from harp.daemon.netlink.connection import NetlinkError
 from harp.daemon.netlink.nft import Nft, load
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
 PLAN = Plan((GroupPlan(GROUP, "home", VIRTUAL, VIRTUAL, 11407, 11407, 0x11B, 60),), "harp0")
 PREFIX = (address("2001:db8:77:1::"), 64)
+STAND_IN = "100::11b"
+NOWHERE = (STAND_IN, 0)
+ELSEWHERE = address("2001:db8:2::77")
 
 
 class Site:
-    """A worker's group on the home agent, whose tunnel device is a stand-in."""
+    """A worker's group on the home agent; what its tunnel would send is sent by the test."""
 
     def __init__(self, ha: str, mn: str) -> None:
         self.ha = ha
         ip("-n", ha, "addr", "add", "2001:db8:1::1/128", "dev", "home", "nodad")
         with entered(ha):
-            load(marking_table(PLAN) + checking_table(PLAN), "tables")
-            told = WorkerGroup(GROUP, 11407, VIRTUAL)
-            device = socket.if_nametoindex("home")
-            self.netlink, self.nft = Netlink(), Nft()
-            self.group = RouteGroup(told, PLAN.device, self.nft, self.netlink, device)
+            load(marking_table(PLAN) + tunnelling_table(PLAN) + checking_table(PLAN), "tables")
+            self.nft = Nft()
+            self.group = self.worker()
+        ip("-n", ha, "route", "add", STAND_IN, "dev", "lo")
+        self.tunnel = raw_in(ha, socket.IPPROTO_RAW)
         self.inside = raw_in(ha, 41)
         self.mobile = raw_in(mn, socket.IPPROTO_RAW)
-        self.inside.settimeout(5)
+        self.outside = raw_in(mn, 41)
+
+    def worker(self) -> TunnelGroup:
+        """As a process that begins has it."""
+        return TunnelGroup(WorkerGroup(GROUP, 11407, VIRTUAL), PLAN.device, self.nft)
 
     def step(self) -> None:
         while self.group.bindings.changed:
             self.group.step()
         assert self.group.failed == 0
 
-    def routes(self) -> str:
-        shown = ("ip", "-n", self.ha, "-6", "route", "show", "table", "11407")
-        done = subprocess.run(shown, capture_output=True, text=True, check=False)
-        return done.stdout  # a table that was never used is an error to ip
+    def tunnelled(self, *packets: bytes) -> list[bytes]:
+        """Which of these come to the mobile node; the last one must."""
+        for packet in packets:
+            with contextlib.suppress(PermissionError):  # dropped
+                whole = outer(packet, source=VIRTUAL, to=PLAN.groups[0].stand_in)
+                self.tunnel.sendto(whole, NOWHERE)
+        heard: list[bytes] = []
+        while not heard or heard[-1] != packets[-1]:
+            heard.append(self.outside.recv(4096))
+        return heard
+
+    def elements(self) -> int:
+        """Of all sets and maps."""
+        command = ("ip", "netns", "exec", self.ha, "nft", "-j", "list", "table", "ip6", "harp0")
+        told = json.loads(subprocess.check_output(command))["nftables"]
+        held = [each.get("set") or each.get("map") for each in told]
+        return sum(len(each.get("elem", ())) for each in held if each)
 
     def pass_(self, *packets: bytes) -> list[bytes]:
         """Which of these come out of the check; the last one must."""
@@ -67,9 +89,8 @@ class Site:
         return heard
 
     def close(self) -> None:
-        self.inside.close()
-        self.mobile.close()
-        self.netlink.close()
+        for each in (self.tunnel, self.inside, self.mobile, self.outside):
+            each.close()
         self.nft.close()
 
 
@@ -83,15 +104,20 @@ def site() -> Iterator[Site]:
             there.close()
 
 
-def outer(payload: bytes, next_header: int = 41) -> bytes:
-    """A packet from the care-of address to the home agent."""
-    return (
-        struct.pack("!IHBB", 6 << 28, len(payload), next_header, 64) + CARE_OF + VIRTUAL + payload
-    )
+def outer(
+    payload: bytes, next_header: int = 41, source: bytes = CARE_OF, to: bytes = VIRTUAL
+) -> bytes:
+    """A packet from the care-of address to the home agent, or by the kernel's tunnel."""
+    return struct.pack("!IHBB", 6 << 28, len(payload), next_header, 64) + source + to + payload
 
 
 def inner(source: bytes, text: bytes = b"text") -> bytes:
     return udp_packet(source, PEER, text)
+
+
+def to(home: str | bytes, text: bytes = b"text") -> bytes:
+    """A packet that the tunnel has encapsulated."""
+    return udp_packet(PEER, home if isinstance(home, bytes) else address(home), text)
 
 
 LIMIT = bytes((41, 0, 4, 1, 4, 1, 1, 0))
@@ -106,16 +132,55 @@ def fragments(payload: bytes) -> list[bytes]:
     return [outer(first, 44), outer(second, 44)]
 
 
-def test_a_route_encapsulates() -> None:
+def test_what_is_tunnelled_goes_to_the_care_of_address() -> None:
+    """Of home address and prefix; what has none, or no more, goes nowhere."""
+    bound = [to(HOME), to("2001:db8:77:1::5")]
     with site() as there:
         there.group.bindings.prepare(HOME, 0, CARE_OF, (PREFIX,))
         there.step()
-        wanted = "encap ip6 id 0 src 2001:db8:1::1 dst 2001:db8:2::9 hoplimit 64"
-        lines = there.routes().splitlines()
-        assert len(lines) == 2 and all(wanted in line and "proto 114" in line for line in lines)
+        assert there.tunnelled(to("2001:db8:1::bad"), to("2001:db8:77:2::5"), *bound) == bound
+        last = to("2001:db8:1::2", b"last")
+        there.group.bindings.prepare(address("2001:db8:1::2"), 0, CARE_OF)
+        there.group.bindings.prepare(HOME, 0, ELSEWHERE, (PREFIX,))
+        there.step()
+        assert there.tunnelled(*bound, last) == [last]
+        there.group.bindings.prepare(HOME, 0, CARE_OF)
+        there.step()
+        assert there.tunnelled(*bound, last) == [bound[0], last]
         there.group.bindings.remove(HOME, 0)
         there.step()
-        assert there.routes() == ""
+        assert there.tunnelled(*bound, last) == [last]
+        there.group.bindings.remove(address("2001:db8:1::2"), 0)
+        there.step()
+        assert there.elements() == 0
+
+
+def test_a_worker_finds_what_one_before_it_left() -> None:
+    """What was unbound or moved while there was none, and what is as it was."""
+    stays, moves, goes = HOME, address("2001:db8:1::2"), address("2001:db8:1::3")
+    nets = [(address(f"2001:db8:77:{number}::"), 64) for number in range(1, 5)]
+    with site() as there:
+        there.group.bindings.prepare(stays, 0, CARE_OF, tuple(nets[:2]))
+        there.group.bindings.prepare(moves, 0, CARE_OF, (nets[2],))
+        there.group.bindings.prepare(goes, 0, CARE_OF, (nets[3],))
+        there.step()
+        before = there.group
+        there.group = there.worker()
+        assert there.group.installed == before.installed
+        assert there.group._senders == before._senders
+        there.group.bindings.prepare(stays, 0, CARE_OF, tuple(nets[:2]))
+        there.group.bindings.prepare(moves, 0, ELSEWHERE)
+        there.step()
+        there.group.sweep()
+        there.step()
+        kept = [to(stays), to("2001:db8:77:1::5"), to("2001:db8:77:2::5")]
+        gone = [to("2001:db8:77:3::5"), to(moves), to(goes), to("2001:db8:77:4::5")]
+        assert there.tunnelled(*gone, *kept) == kept
+        may, not_any_more = inner(stays), [outer(inner(moves)), outer(inner(goes))]
+        assert there.pass_(*not_any_more, outer(may)) == [may]
+        there.group.bindings.clear()
+        there.step()
+        assert there.elements() == 0
 
 
 def test_only_who_is_bound_comes_out_of_a_tunnel() -> None:
@@ -217,5 +282,8 @@ def test_two_care_of_addresses_may_both_send() -> None:
         there.group.bindings.prepare(HOME, 2, CARE_OF)
         there.group.bindings.prepare(HOME, 1, address("2001:db8:2::77"))
         there.step()
-        assert "dst 2001:db8:2::77" in there.routes()
+        there.group.bindings.prepare(address("2001:db8:1::2"), 0, CARE_OF)
+        there.step()
+        last = to("2001:db8:1::2")
+        assert there.tunnelled(to(HOME), last) == [last]
         assert there.pass_(outer(good)) == [good]

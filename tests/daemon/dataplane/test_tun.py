@@ -240,18 +240,24 @@ def test_a_worker_that_dies_is_replaced(tmp_path: Path) -> None:
     with site(tmp_path) as there, raw_in(there.mn, 41) as tunnel, udp_in(there.cn) as cn:
         route = PrepareRoute(7, HOME, 0, CARE_OF)
         there.plane.prepare(route)
+        there.plane.prepare(PrepareRoute(7, _a("2001:db8:1::60"), 0, CARE_OF))
         there.stored.append(route)
         there.settle()
         there.plane.serve(ON)
         child = there.plane._child
         assert child is not None
         os.kill(child.pid, signal.SIGKILL)
+        there.plane.remove(RemoveRoute(7, _a("2001:db8:1::60"), 0))
         with entered(there.ha):
             until(lambda: there.counters()["worker_restarts"] == 1, "noticed")
             there.settle()
         cn.sendto(b"again", ("2001:db8:1::beef", 9))
         assert tunnel.recv(2048).endswith(b"again")
         assert "status -9" in there.said[0]
+        assert there.plane.status().routes == 1
+        held = ("ip", "netns", "exec", there.ha, "nft", "list", "set", "ip6", "harp0", "homes7")
+        shown = subprocess.check_output(held, text=True)
+        assert "::beef" in shown and "::60" not in shown, "unbound while there was no worker"
 
 
 def test_leftovers_of_a_dead_one_are_removed(tmp_path: Path) -> None:

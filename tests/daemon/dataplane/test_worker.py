@@ -18,7 +18,7 @@ from tests.daemon.network import entered, home_network
 from tests.daemon.site import CARE_OF, HOME
 
 from harp.daemon.dataplane.child import Child
-from harp.daemon.dataplane.feed import Report
+from harp.daemon.dataplane.feed import Report, complete_frame
 from harp.daemon.dataplane.leftovers import clean, made_by
 from harp.daemon.dataplane.refill import SLICE_US
 from harp.daemon.dataplane.switch import Switch
@@ -126,7 +126,7 @@ def test_a_worker_that_does_not_start_is_one_line_and_tried_again(
     assert plane.child.frames == [], "nobody takes it: no queue grows"
     plane.child.refused = False
     plane.renew(11 * S)
-    assert len(plane.child.frames) == 1 and plane.status().counters["worker_restarts"] == 1
+    assert len(plane.child.frames) == 2 and plane.status().counters["worker_restarts"] == 1
 
 
 def test_a_new_worker_is_told_everything_a_slice_at_a_time(tmp_path: Path, switch: Switch) -> None:
@@ -141,7 +141,7 @@ def test_a_new_worker_is_told_everything_a_slice_at_a_time(tmp_path: Path, switc
         assert plane.deadline is not None and plane.deadline - now <= S // 100
         now = plane.deadline
     plane.renew(now)
-    assert len(plane.child.frames) == len(routes) and plane.deadline == now + S
+    assert plane.child.frames[len(routes) :] == [complete_frame()] and plane.deadline == now + S
 
 
 def test_a_child_that_does_not_start_can_be_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,45 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import os
-import re
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from tests.daemon import machine
 
 from harp.daemon.sockets.mip6 import HomeAddressOption
 from harp.daemon.sockets.mobility import swapped_care_of
 
-ROOT = Path(__file__).parents[3]
-KERNELS = sorted(Path("/boot").glob("vmlinuz-*"))
 
-
-@pytest.mark.skipif(not os.environ.get("HARP_VERIFY"), reason="HARP_VERIFY=1: takes a minute")
-@pytest.mark.skipif(not KERNELS, reason="no kernel in /boot")
-@pytest.mark.timeout(1000)
+@machine.needs_machine
 def test_a_kernel_with_mip6(tmp_path: Path) -> None:
-    scene, said = tmp_path / "scene", tmp_path / "said"
-    scene.write_text(
-        f"#!/bin/sh\ncd {ROOT} && PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=host "
-        f"{sys.executable} -m tests.daemon.sockets.through_mip6\n"
-    )
-    scene.chmod(0o755)
-    vng = shutil.which("vng") or str(Path(sys.executable).with_name("vng"))
-    machine = f"-r {KERNELS[-1]} --disable-microvm --disable-kvm --user root"
-    # virtme-ng wants a terminal: `script` (util-linux) is one.
-    subprocess.run(
-        ["timeout", "900", "script", "-qfec", f"{vng} {machine} -- {scene}", said],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        check=True,
-    )
-    lines = re.findall(r"\{.*\}", said.read_text(errors="replace"))
-    assert lines, said.read_text(errors="replace")
-    assert json.loads(lines[-1]) == {
+    [told] = machine.run(tmp_path, "-m tests.daemon.sockets.through_mip6")
+    assert told == {
         "mip6": True,
         "again": True,
         "event": True,

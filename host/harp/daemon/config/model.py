@@ -45,7 +45,7 @@ class PlaneKind(StrEnum):
     AUTO = "auto"
     """The kernel where it has tunnels, else user space."""
     KERNEL = "kernel"
-    """The kernel's tunnels: one metadata `ip6tnl` device, routes with `encap ip6`."""
+    """The kernel's tunnels: one metadata `ip6tnl` device, a map of care-of addresses."""
     TUN = "tun"
     """A process of harpd, through a TUN device."""
     EXTERNAL = "external"

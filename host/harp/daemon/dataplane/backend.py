@@ -12,9 +12,14 @@ from collections.abc import Callable, Iterable
 from harp.cli.common import Failure
 from harp.daemon.clock import Clock
 from harp.daemon.dataplane.child import Child
-from harp.daemon.dataplane.feed import block_frame, prepare_frame, remove_frame
+from harp.daemon.dataplane.feed import (
+    block_frame,
+    complete_frame,
+    prepare_frame,
+    remove_frame,
+)
 from harp.daemon.dataplane.leftovers import Made, clean, forget, note
-from harp.daemon.dataplane.plan import Plan
+from harp.daemon.dataplane.plan import GroupPlan, Plan
 from harp.daemon.dataplane.refill import Refill
 from harp.daemon.dataplane.sets import marking_table
 from harp.daemon.dataplane.switch import Switch
@@ -83,7 +88,9 @@ class Backend(ABC):
             clean(netlink, self._made)
             note(self._made)
             load(self._tables(), f"making nftables table {self._plan.device}")
-            self._make_routes(netlink, self._make_device(netlink))
+            index = self._make_device(netlink)
+            for group in self._plan.groups:
+                self._make_route(netlink, group, index)
             self._switch = Switch(self._plan, netlink, self._complain)
             self._child = self._make_child(self._worker_plan())
         except OSError as error:
@@ -105,10 +112,9 @@ class Backend(ABC):
         """The script for nft."""
         return marking_table(self._plan)
 
-    def _make_routes(self, netlink: Netlink, index: int) -> None:
-        """One route a group: what is marked goes into the device."""
-        for group in self._plan.groups:
-            netlink.ask(add_default(group.table, index), f"adding a route to table {group.table}")
+    def _make_route(self, netlink: Netlink, group: GroupPlan, index: int) -> None:
+        """What is marked goes into the device."""
+        netlink.ask(add_default(group.table, index), f"adding a route to table {group.table}")
 
     def _worker_plan(self) -> WorkerPlan:
         groups = tuple(WorkerGroup(g.group, g.table, g.source) for g in self._plan.groups)
@@ -198,9 +204,11 @@ class Backend(ABC):
         sent."""
         if self._dead:
             return False
-        if not child.waiting:
+        if not child.waiting and self._refill.waiting:
             for route in self._refill.slice():
                 child.put(prepare_frame(route))
+            if not self._refill.waiting:
+                child.put(complete_frame())
         return child.waiting or self._refill.waiting
 
     def _revive(self, child: Child, now_us: int) -> None:

@@ -52,6 +52,9 @@ class Bindings:
     def __len__(self) -> int:
         return len(self.hosts) + len(self.networks)
 
+    def __contains__(self, prefix: Network) -> bool:
+        return prefix[0] in self.hosts if prefix[1] == HOST_BITS else prefix in self.networks
+
     def prepare(
         self, home: bytes, bid: int, care_of: bytes, networks: tuple[Network, ...] = ()
     ) -> None:

@@ -24,7 +24,6 @@ class Child:
         module: str,
         plan: WorkerPlan,
         descriptors: Mapping[str, int],
-        numbers: Mapping[str, int] | None = None,
     ) -> None:
         self.report = Report()
         """The last one heard."""
@@ -33,7 +32,6 @@ class Child:
         self._module = module
         self._plan = plan
         self._descriptors = descriptors
-        self._numbers = {**descriptors, **(numbers or {})}
         self._queue = bytearray()
         self._heard = bytearray()
         self._start()
@@ -42,7 +40,7 @@ class Child:
         mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         mine.setblocking(False)
         mine.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER_OCTETS)
-        others = [f"{name}={number}" for name, number in self._numbers.items()]
+        others = [f"{name}={number}" for name, number in self._descriptors.items()]
         try:
             with theirs:
                 self._process = subprocess.Popen(

@@ -8,6 +8,7 @@ harpd → worker:  | Op (8) | Group ID (8) | BID (16) | Length of body (32) | bo
   REMOVE    home address
   BLOCK     plain bindings as `wire.bulk` packs them; lifetime 0 removes
   FLUSHED   nothing: all before it is to be in the kernel when it is reported back
+  COMPLETE  nothing: all bindings have been told, what else is in the kernel goes
 worker → harpd:  a `Report`
 ```
 """
@@ -38,6 +39,7 @@ class Op(IntEnum):
     REMOVE = 2
     BLOCK = 3
     FLUSHED = 4
+    COMPLETE = 5
 
 
 class Report(NamedTuple):
@@ -46,11 +48,11 @@ class Report(NamedTuple):
     flushed: int = 0
     """FLUSHED frames whose predecessors are done."""
     routes: int = 0
-    """In the kernel."""
+    """Prefixes that the kernel forwards."""
     queued: int = 0
     """Changes that wait for the kernel."""
     failed: int = 0
-    """Routes that the kernel refused."""
+    """Changes that the kernel refused."""
     encapsulated: int = 0
     """Packets toward mobile nodes."""
     decapsulated: int = 0
@@ -95,6 +97,11 @@ def remove_frame(route: RemoveRoute) -> bytes:
 def flushed_frame() -> bytes:
     """Asks to be told when all before it is done."""
     return _HEAD.pack(Op.FLUSHED, 0, 0, 0)
+
+
+def complete_frame() -> bytes:
+    """Every binding has been told, to a worker that began with none."""
+    return _HEAD.pack(Op.COMPLETE, 0, 0, 0)
 
 
 class Frame(NamedTuple):

@@ -1,11 +1,12 @@
-"""The kernel backend: one metadata `ip6tnl` device, a route with `encap ip6` for each binding.
+"""The kernel backend: one metadata `ip6tnl` device, one route with `encap ip6` for each group, and
+an nftables map with the care-of addresses.
 
-Ref: harp.md §9, §10; ip-link(8) (`ip6tnl external`), ip-route(8) (`encap ip6`)
+Ref: harp.md §9, §10; ip-link(8) (`ip6tnl external`), ip-route(8) (`encap ip6`); RFC 6666
 
-Limit: Linux walks every route of the namespace when a rule changes or an address goes
-(`rt_genid_bump_ipv6`), so with routes as many as bindings a switch grows with them: by about 0.4 µs
-a binding on, 1 µs off. Packets follow the change at once, before the walk; harpd waits for its end.
-The TUN backend has no such routes.
+Not one route a binding: Linux walks every route of the namespace, with softirqs off, whenever a
+rule is changed or an address goes (`rt_genid_bump_ipv6`), or a path's MTU grows old
+(`fib6_run_gc`). 100,000 took 98 ms of a takeover and 249 of a withdrawal, on a kernel in emulation
+that needs under one now.
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ import os
 
 from harp.daemon.dataplane.backend import Backend
 from harp.daemon.dataplane.child import Child
-from harp.daemon.dataplane.plan import inner_mtu
-from harp.daemon.dataplane.sets import checking_table
+from harp.daemon.dataplane.plan import GroupPlan, inner_mtu
+from harp.daemon.dataplane.sets import checking_table, tunnelling_table
 from harp.daemon.dataplane.worker import WorkerPlan
 from harp.daemon.netlink.connection import Netlink, NetlinkError
 from harp.daemon.netlink.links import add_tunnel, links, remove_link
+from harp.daemon.netlink.routes import MAIN_TABLE, add_encapsulation, add_route
 
 _PROBE = "harp-probe"
 
@@ -39,9 +41,7 @@ def kernel_has_tunnels() -> bool:
 
 
 class KernelBackend(Backend):
-    """The kernel forwards; the worker keeps its routes and the list of who may send."""
-
-    _device = 0
+    """The kernel forwards; the worker keeps its maps and the list of who may send."""
 
     @property
     def name(self) -> str:
@@ -53,15 +53,17 @@ class KernelBackend(Backend):
         mtu = inner_mtu(links(netlink), self._interfaces)
         netlink.ask(add_tunnel(device, mtu), f"making {device} (ip6tnl external)")
         self._detail = f"the kernel forwards through {device}, inner MTU {mtu}"
-        self._device = links(netlink)[device].number
-        return self._device
+        return links(netlink)[device].number
 
     def _tables(self) -> str:
-        return super()._tables() + checking_table(self._plan)
+        return super()._tables() + tunnelling_table(self._plan) + checking_table(self._plan)
 
-    def _make_routes(self, netlink: Netlink, index: int) -> None:
-        """One a binding, by the worker."""
+    def _make_route(self, netlink: Netlink, group: GroupPlan, index: int) -> None:
+        route = add_encapsulation(group.table, index, group.source, group.stand_in)
+        netlink.ask(route, f"adding a route to table {group.table}")
+        # The tunnel asks for a way to the stand-in, though no packet ever takes it.
+        way = add_route(MAIN_TABLE, group.stand_in, 128, links(netlink)["lo"].number)
+        netlink.ask(way, "adding the route of the tunnel's stand-in")
 
     def _make_child(self, plan: WorkerPlan) -> Child:
-        numbers = {"device": self._device}
-        return Child("harp.daemon.dataplane.kernel_worker", plan, {}, numbers)
+        return Child("harp.daemon.dataplane.kernel_worker", plan, {})

@@ -55,7 +55,11 @@ def made_by(plan: Plan, run_dir: Path) -> Made:
             *((g.preference, g.table) for g in plan.groups),
             *((g.detour_preference, g.detour_table) for g in plan.groups),
         ),
-        tuple((str(IPv6Address(p)), n) for g in plan.groups for p, n in g.advertised),
+        tuple(
+            (str(IPv6Address(prefix)), length)
+            for group in plan.groups
+            for prefix, length in (*group.advertised, (group.stand_in, 128))
+        ),
         plan.device,
     )
 

@@ -23,6 +23,8 @@ MIN_MTU = 1280
 """Every link carries so much (RFC 8200 §5)."""
 _LIFETIME_DETECTIONS = 3
 _MIN_LIFETIME_S = 5
+_DISCARD = bytes((1, 0, 0, 0, 0, 0, 0, 0))
+"""100::/64."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,12 @@ class GroupPlan:
     def detour_preference(self) -> int:
         """Preference of the rule that leads there while that of `table` is off."""
         return self.preference + GROUPS
+
+    @property
+    def stand_in(self) -> bytes:
+        """What the kernel's tunnel puts where the care-of address belongs, until that is known:
+        one of the addresses that go nowhere (RFC 6666)."""
+        return _DISCARD + self.mark.to_bytes(8)
 
 
 @dataclass(frozen=True, slots=True)

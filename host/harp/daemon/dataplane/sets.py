@@ -24,6 +24,16 @@ def networks_set(group: int) -> str:
     return f"networks{group}"
 
 
+def care_of_map(group: int) -> str:
+    """Name of the map from a group's home addresses to their care-of addresses."""
+    return f"careof{group}"
+
+
+def network_care_of_map(group: int) -> str:
+    """Name of the map from prefixes behind a group's mobile routers to their care-of addresses."""
+    return f"routercareof{group}"
+
+
 SENDER_NETWORKS = "routers{}"
 """Name of the set of a group's (outer source, prefix of the inner one)."""
 
@@ -63,6 +73,29 @@ def checking_table(plan: Plan) -> str:
         f"ip6 daddr {IPv6Address(each.source)} jump tunnel{each.group}" for each in plan.groups
     ]
     return "\n".join((*lines, "}", "}", ""))
+
+
+def tunnelling_table(plan: Plan) -> str:
+    """A script for nft: what the kernel's tunnel has encapsulated gets its care-of address.
+
+    All packets to mobile nodes take one route, to an address that stands in for the care-of
+    address; the map has that by the inner destination, 16 octets at offset 24 behind the outer
+    header of 40. A `route` chain looks for the way again; before connection tracking, so that this
+    sees each tunnel as it is. What finds nothing has lost its binding on the way: dropped.
+    """
+    lines = [f"table ip6 {plan.device} {{"]
+    ways: list[str] = []
+    for each in plan.groups:
+        maps = (care_of_map(each.group), network_care_of_map(each.group))
+        for name, flags in zip(maps, ("", " flags interval;"), strict=True):
+            lines.append(f"map {name} {{ typeof @nh,512,128 : ip6 daddr;{flags} }}")
+        # The mark has led here, and would again.
+        lines += [f"chain careof{each.group} {{", "meta mark set 0"]
+        lines += [f"ip6 daddr set @nh,512,128 map @{name} accept" for name in maps]
+        lines += ["counter drop", "}"]
+        ways.append(f"ip6 daddr {IPv6Address(each.stand_in)} goto careof{each.group}")
+    lines.append("chain sending { type route hook output priority raw;")
+    return "\n".join((*lines, *ways, "}", "}", ""))
 
 
 def marking_table(plan: Plan) -> str:

@@ -18,7 +18,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -26,7 +26,14 @@ from typing import Any
 from harp.daemon.dataplane.bindings import HOST_BITS, Bindings, Network
 from harp.daemon.dataplane.feed import Frames, Op, Report
 from harp.daemon.dataplane.sets import hosts_set, networks_set
-from harp.daemon.netlink.nft import Nft, add_elements, delete_elements, key, network
+from harp.daemon.netlink.nft import (
+    Nft,
+    add_elements,
+    delete_elements,
+    key,
+    network,
+    prefixes,
+)
 
 AT_ONCE = 200
 """Changes a transaction: forwarding waits for it, two milliseconds."""
@@ -82,12 +89,30 @@ class Group:
     def __init__(self, told: WorkerGroup, table: str, nft: Nft) -> None:
         self.bindings = Bindings()
         self.group, self.source = told.group, told.source
-        self.installed: set[Network] = set()
-        """What the kernel has."""
         self.failed = 0
-        """What it refused."""
+        """What the kernel refused."""
         self._nft = nft
         self._table = table
+        self.installed = self._found()
+        """What it has, and which care-of address it was told; a worker that died may have left
+        something."""
+
+    def _found(self) -> dict[Network, bytes]:
+        """What there is when this begins."""
+        hosts = self._nft.elements(self._table, hosts_set(self.group))
+        networks = self._nft.elements(self._table, networks_set(self.group))
+        return {(each.key, HOST_BITS): b"" for each in hosts} | {
+            (prefix, length): b"" for prefix, length, _ in prefixes(networks)
+        }
+
+    def sweep(self) -> None:
+        """Every binding has been told: what else is in the kernel goes."""
+        for prefix in self._held():
+            if prefix not in self.bindings:
+                self.bindings.changed[prefix] = None
+
+    def _held(self) -> Iterable[Network]:
+        return self.installed
 
     def step(self) -> None:
         """Carries the next changes to the kernel, at most `AT_ONCE`."""
@@ -101,33 +126,41 @@ class Group:
         return {prefix: changed.pop(prefix) for prefix in list(islice(changed, AT_ONCE))}
 
     def put(self, changes: Mapping[Network, bytes | None]) -> None:
+        """One transaction: forwarding is as before or as wanted."""
+        messages = self._messages(changes)
+        if not messages:
+            return
+        try:
+            self._nft.commit(messages, "preparing forwarding")
+        except OSError:
+            if len(changes) == 1:
+                self.failed += 1
+                return
+            for prefix, care_of in changes.items():  # one that the kernel refuses spoils no other
+                self.put({prefix: care_of})
+            return
+        self._done(changes)
+
+    def _messages(self, changes: Mapping[Network, bytes | None]) -> list[bytes]:
         """Members of the sets that are new or gone; a care-of address alone changes nothing."""
         fresh = [p for p, care_of in changes.items() if care_of and p not in self.installed]
         gone = [p for p, care_of in changes.items() if not care_of and p in self.installed]
-        if not fresh and not gone:
-            return
-        try:
-            self._nft.commit(self._messages(fresh, gone), "preparing forwarding")
-        except OSError:
-            if len(fresh) + len(gone) == 1:
-                self.failed += 1
-                return
-            for prefix in (*fresh, *gone):  # one that the kernel refuses spoils no other
-                self.put({prefix: changes[prefix]})
-            return
-        self.installed.difference_update(gone)
-        self.installed.update(fresh)
-
-    def _messages(self, fresh: list[Network], gone: list[Network]) -> list[bytes]:
         messages: list[bytes] = []
-        for prefixes, make in ((gone, delete_elements), (fresh, add_elements)):
-            hosts = [key(prefix) for prefix, length in prefixes if length == HOST_BITS]
-            networks = [network(*prefix) for prefix in prefixes if prefix[1] != HOST_BITS]
+        for changed, make in ((gone, delete_elements), (fresh, add_elements)):
+            hosts = [key(prefix) for prefix, length in changed if length == HOST_BITS]
+            networks = [network(*prefix) for prefix in changed if prefix[1] != HOST_BITS]
             if hosts:
                 messages.append(make(self._table, hosts_set(self.group), hosts))
             if networks:
                 messages.append(make(self._table, networks_set(self.group), networks))
         return messages
+
+    def _done(self, changes: Mapping[Network, bytes | None]) -> None:
+        for prefix, care_of in changes.items():
+            if care_of:
+                self.installed[prefix] = care_of
+            else:
+                self.installed.pop(prefix, None)
 
 
 class Worker:
@@ -182,6 +215,9 @@ class Worker:
             group = self._by_id.get(frame.group)
             if frame.op == Op.FLUSHED:
                 self._flush_wanted += 1
+            elif frame.op == Op.COMPLETE:
+                for each in self.groups:
+                    each.sweep()
             elif group is not None:
                 frame.apply(group.bindings)
 

@@ -89,11 +89,14 @@ def split(data: bytes) -> Iterator[Answer]:
 
 def attributes(data: bytes, at: int = 0) -> dict[int, bytes]:
     """The attributes from offset `at` on, by type; of a repeated one the last."""
-    found: dict[int, bytes] = {}
+    return dict(each_attribute(data, at))
+
+
+def each_attribute(data: bytes, at: int = 0) -> Iterator[tuple[int, bytes]]:
+    """The attributes from offset `at` on, in their order."""
     while at + _ATTRIBUTE.size <= len(data):
         length, kind = _ATTRIBUTE.unpack_from(data, at)
         if length < _ATTRIBUTE.size:
-            break
-        found[kind & _TYPE_MASK] = data[at + _ATTRIBUTE.size : at + length]
+            return
+        yield kind & _TYPE_MASK, data[at + _ATTRIBUTE.size : at + length]
         at += length + -length % 4
-    return found

@@ -10,20 +10,33 @@ from __future__ import annotations
 import socket
 import struct
 import subprocess
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from functools import cache
+from typing import NamedTuple
 
 from harp.daemon.netlink.connection import NETFILTER, Netlink, NetlinkError
-from harp.daemon.netlink.message import CREATE, attribute, nested, request, text
+from harp.daemon.netlink.message import (
+    CREATE,
+    attribute,
+    attributes,
+    each_attribute,
+    nested,
+    request,
+    text,
+)
 
 _SUBSYSTEM = 10
 """NFNL_SUBSYS_NFTABLES."""
 _BEGIN, _END = 0x10, 0x11
-_ADD, _DELETE = _SUBSYSTEM << 8 | 12, _SUBSYSTEM << 8 | 14
+_ADD, _GET, _DELETE = (_SUBSYSTEM << 8 | kind for kind in (12, 13, 14))
 _BATCH_HEAD = struct.pack("!BBH", 0, 0, _SUBSYSTEM)
 _HEAD = struct.pack("!BBH", socket.AF_INET6, 0, 0)
 _TABLE, _SET, _ELEMENTS = 1, 2, 3
-_ELEMENT, _KEY, _FLAGS, _KEY_END, _VALUE = 1, 1, 3, 10, 1
+_ELEMENT, _KEY, _DATA, _FLAGS, _KEY_END, _VALUE = 1, 1, 2, 3, 10, 1
 _INTERVAL_END = 1
+_TWO_HEADS = struct.Struct("=HHHH")
+"""Lengths and types of an attribute and of the first one in it."""
 
 
 def load(script: str, what: str) -> None:
@@ -45,9 +58,24 @@ def remove_table(name: str) -> None:
     load(f"table ip6 {name}\ndelete table ip6 {name}\n", f"removing table {name}")
 
 
-def key(value: bytes) -> bytes:
-    """One element."""
-    return nested(_ELEMENT, nested(_KEY, attribute(_VALUE, value)))
+def key(value: bytes, data: bytes | None = None) -> bytes:
+    """One element, of a multiple of four octets; `data`: what a map has for it."""
+    if data is None:
+        return _element_head(len(value), 0) + value
+    return _element_head(len(value), len(data)) + value + _data_head(len(data)) + data
+
+
+@cache
+def _element_head(key_octets: int, data_octets: int) -> bytes:
+    """What all elements of a set begin with."""
+    data = _data_head(data_octets) + bytes(data_octets) if data_octets else b""
+    head = nested(_KEY, attribute(_VALUE, bytes(key_octets)))
+    return nested(_ELEMENT, head, data)[: -key_octets - len(data)]
+
+
+@cache
+def _data_head(octets: int) -> bytes:
+    return nested(_DATA, attribute(_VALUE, bytes(octets)))[:-octets]
 
 
 def span(first: bytes, last: bytes) -> bytes:
@@ -57,14 +85,14 @@ def span(first: bytes, last: bytes) -> bytes:
     )
 
 
-def network(prefix: bytes, length: int) -> bytes:
-    """A prefix, of an interval set: its first address, and the first one behind it."""
+def network(prefix: bytes, length: int, data: bytes | None = None) -> bytes:
+    """A prefix, of an interval set or map: its first address, and the first one behind it."""
     behind = int.from_bytes(prefix) + (1 << 128 - length)
     if behind >> 128:
-        return key(prefix)
+        return key(prefix, data)
     end = attribute(_VALUE, behind.to_bytes(16))
     flag = attribute(_FLAGS, struct.pack("!I", _INTERVAL_END))
-    return key(prefix) + nested(_ELEMENT, nested(_KEY, end), flag)
+    return key(prefix, data) + nested(_ELEMENT, nested(_KEY, end), flag)
 
 
 def add_elements(table: str, name: str, elements: Sequence[bytes]) -> bytes:
@@ -81,6 +109,30 @@ def _body(table: str, name: str, elements: Sequence[bytes]) -> bytes:
     return _HEAD + text(_TABLE, table) + text(_SET, name) + nested(_ELEMENTS, b"".join(elements))
 
 
+class Element(NamedTuple):
+    """An element as the kernel has it."""
+
+    key: bytes
+    """Or the first one of a span, or of a prefix."""
+    last: bytes
+    """Of a span of a set of concatenated intervals; empty: it is none."""
+    data: bytes
+    """What a map has for it; empty: it is none, or a set."""
+    is_end: bool
+    """The first key behind a prefix."""
+
+
+def prefixes(found: Sequence[Element]) -> Iterator[tuple[bytes, int, bytes]]:
+    """The elements of an interval set or map, as `network` makes them: prefix, length, data."""
+    ends = sorted(int.from_bytes(each.key) for each in found if each.is_end)
+    for each in found:
+        if not each.is_end:
+            first = int.from_bytes(each.key)
+            at = bisect_right(ends, first)
+            behind = ends[at] if at < len(ends) else 1 << 128
+            yield each.key, 129 - (behind - first).bit_length(), each.data
+
+
 class Nft:
     """Transactions of element messages."""
 
@@ -95,6 +147,34 @@ class Nft:
             code, said = next(iter(failures.values()))
             raise NetlinkError.of(code, what, said)
 
+    def elements(self, table: str, name: str) -> list[Element]:
+        """All elements of a set or map that nobody changes. Raises NetlinkError."""
+        body = _HEAD + text(_TABLE, table) + text(_SET, name)
+        found: dict[tuple[bytes, bytes, bool], Element] = {}
+        before = -1
+        while len(found) > before:  # one that was filled just now is still moved: some are missed
+            before = len(found)
+            for answer in self._netlink.dump(request(_GET, 0, body), f"reading set {name}"):
+                held = attributes(answer.body, len(_HEAD)).get(_ELEMENTS, b"")
+                for _, each in each_attribute(held):
+                    element = _element(each)
+                    found[element.key, element.last, element.is_end] = element
+        return list(found.values())
+
     def close(self) -> None:
         """Gives the descriptor back."""
         self._netlink.close()
+
+
+def _element(octets: bytes) -> Element:
+    """Its attributes; key, last key and data are wrapped in one more."""
+    found = {_KEY: b"", _KEY_END: b"", _DATA: b""}
+    is_end, at = False, 0
+    while at + _TWO_HEADS.size <= len(octets):
+        length, kind, wrapped, _ = _TWO_HEADS.unpack_from(octets, at)
+        if kind in found:
+            found[kind] = octets[at + _TWO_HEADS.size : at + _TWO_HEADS.size // 2 + wrapped]
+        elif kind == _FLAGS:
+            is_end = bool(octets[at + length - 1] & _INTERVAL_END)
+        at += length + -length % 4
+    return Element(found[_KEY], found[_KEY_END], found[_DATA], is_end)

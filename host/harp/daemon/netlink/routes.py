@@ -1,23 +1,18 @@
-"""Routes to mobile nodes, made by the hundred.
+"""Routes into the tunnel device, to the virtual address, and for routing daemons.
 
 Ref: RFC 3549 §3.1.1; rtnetlink(7); RFC 2473 §6.3 (hop limit of the outer header)
-
-All but prefix and care-of address is constant, so a route is one `struct.pack`.
 """
 
 from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Callable
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 from harp.daemon.netlink.connection import Netlink
 from harp.daemon.netlink.message import (
     CREATE,
-    HEADER,
     REPLACE,
-    REQUEST,
     attribute,
     attributes,
     nested,
@@ -42,11 +37,6 @@ _ENCAP_IP6 = 4
 _IP6_ID, _IP6_DST, _IP6_SRC, _IP6_HOPLIMIT = 1, 2, 3, 4
 TUNNEL_HOP_LIMIT = 64
 """Hop limit of outer headers (RFC 2473 §6.3: the default of the node)."""
-AT_ONCE = 100
-"""Routes a system call: more gain nothing, fewer cost."""
-
-Encoder: TypeAlias = Callable[[bytes, int, bytes], bytes]
-"""(prefix, its length, care-of address) → the request."""
 
 
 class Route(NamedTuple):
@@ -63,7 +53,7 @@ class Route(NamedTuple):
 def add_route(table: int, prefix: bytes, length: int, index: int) -> bytes:
     """A prefix that is reached through an interface."""
     tail = u32(_OIF, index) + u32(_TABLE, table)
-    return _packer(_NEW, CREATE | REPLACE, len(tail))(prefix, length) + tail
+    return _message(_NEW, prefix, length, tail)
 
 
 def add_default(table: int, index: int) -> bytes:
@@ -83,36 +73,34 @@ def add_local(index: int, address: bytes) -> bytes:
 
     The kernel makes such a route for each of its addresses, but from a worker thread, whenever that
     runs; its own has a better metric and takes over."""
-    return _packer(_NEW, CREATE | REPLACE, 16, _LOCAL)(address, 128) + _local(index)
+    return _message(_NEW, address, 128, _local(index), _LOCAL)
 
 
 def remove_local(index: int, address: bytes) -> bytes:
     """`add_local` undone; the kernel's own route goes with the address."""
-    return _packer(_DELETE, 0, 16, _LOCAL)(address, 128) + _local(index)
+    return _message(_DELETE, address, 128, _local(index), _LOCAL)
 
 
 def _local(index: int) -> bytes:
     return u32(_OIF, index) + u32(_TABLE, LOCAL_TABLE)
 
 
-def tunnel_routes(table: int, index: int, source: bytes) -> Encoder:
-    """Encoder of routes that encapsulate in IPv6 from `source` to the care-of address."""
+def add_encapsulation(table: int, index: int, source: bytes, destination: bytes) -> bytes:
+    """Everything that looks into `table` is encapsulated in IPv6 by a metadata tunnel device."""
     encap = nested(
         _ENCAP,
         attribute(_IP6_ID, bytes(8)),
         attribute(_IP6_SRC, source),
         u8(_IP6_HOPLIMIT, TUNNEL_HOP_LIMIT),
-        attribute(_IP6_DST, bytes(16)),  # last, so that the care-of address ends the message
+        attribute(_IP6_DST, destination),
     )
     tail = u32(_OIF, index) + u32(_TABLE, table) + u16(_ENCAP_TYPE, _ENCAP_IP6) + encap
-    pack, lead = _packer(_NEW, CREATE | REPLACE, len(tail)), tail[:-16]
-    return lambda prefix, length, care_of: pack(prefix, length) + lead + care_of
+    return _message(_NEW, bytes(16), 0, tail)
 
 
 def remove_route(table: int, prefix: bytes, length: int) -> bytes:
     """Takes a route of ours out of a table."""
-    tail = u32(_TABLE, table)
-    return _packer(_DELETE, 0, len(tail))(prefix, length) + tail
+    return _message(_DELETE, prefix, length, u32(_TABLE, table))
 
 
 def our_routes(netlink: Netlink, tables: set[int]) -> list[Route]:
@@ -128,16 +116,9 @@ def our_routes(netlink: Netlink, tables: set[int]) -> list[Route]:
     return found
 
 
-def _packer(
-    kind: int, flags: int, tail_octets: int, route_type: int = _UNICAST
-) -> Callable[[bytes, int], bytes]:
-    """Encoder of a message up to and with the prefix."""
-    layout = struct.Struct(HEADER.format + _HEAD.format[1:] + "HH16s")
-    size = layout.size + tail_octets
-    head = (size, kind, flags | REQUEST, 0, 0, socket.AF_INET6)
-    rest = (0, 0, 0, PROTOCOL, 0, route_type, 0, 20, _DST)
-
-    def pack(prefix: bytes, length: int) -> bytes:
-        return layout.pack(*head, length, *rest, prefix)
-
-    return pack
+def _message(
+    kind: int, prefix: bytes, length: int, tail: bytes, route_type: int = _UNICAST
+) -> bytes:
+    head = _HEAD.pack(socket.AF_INET6, length, 0, 0, 0, PROTOCOL, 0, route_type, 0)
+    flags = CREATE | REPLACE if kind == _NEW else 0
+    return request(kind, flags, head + attribute(_DST, prefix) + tail)
