@@ -1,9 +1,11 @@
 """Every kind of malformed header is dropped for its own reason."""
 
+import socket
+
 import pytest
 
 from harp.lab.netns import plan
-from harp.lab.netns.flood import FRAMES, KINDS, frames, malformed
+from harp.lab.netns.flood import BATCH, FRAMES, KINDS, Batches, frames, malformed
 from harp.tables.reasons import Reason
 from harp.wire.codec import DEFAULT_CODEC
 from harp.wire.messages import Harp, Malformed
@@ -32,3 +34,18 @@ def test_frames_go_to_the_target_and_come_from_nobody() -> None:
         assert isinstance(found, MobilityPacket)
         assert found.destination == TARGET
         assert found.source not in plan.MEMBER_OF_ADDRESS
+
+
+def test_every_frame_of_a_batch_leaves() -> None:
+    """One system call, a hundred frames, each as it was made."""
+    made = frames(TARGET, plan.mac_octets(plan.HOME_PORTS["ha1"]), seed=1)
+    near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    with near, far:
+        near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+        batches, heard = Batches(near.fileno(), made), []
+        for _ in range(FRAMES // BATCH + 1):
+            left = batches.send()
+            while left:
+                heard.append(far.recv(2048))
+                left -= 1
+        assert heard == [*made, *made[:BATCH]]

@@ -86,8 +86,8 @@ class _Iovec(ctypes.Structure):
     _fields_ = (("base", ctypes.c_void_p), ("length", ctypes.c_size_t))
 
 
-class _Message(ctypes.Structure):
-    """`struct mmsghdr`."""
+class _Header(ctypes.Structure):
+    """`struct msghdr`, with the octets that the C compiler puts behind it."""
 
     _fields_ = (
         ("name", ctypes.c_void_p),
@@ -97,8 +97,13 @@ class _Message(ctypes.Structure):
         ("control", ctypes.c_void_p),
         ("control_length", ctypes.c_size_t),
         ("flags", ctypes.c_int),
-        ("sent", ctypes.c_uint32),
     )
+
+
+class _Message(ctypes.Structure):
+    """`struct mmsghdr`."""
+
+    _fields_ = (("header", _Header), ("sent", ctypes.c_uint32))
 
 
 class Batches:
@@ -113,8 +118,8 @@ class Batches:
         )
         self._messages = (_Message * len(made))()
         for number, message in enumerate(self._messages):
-            message.vectors = ctypes.addressof(self._vectors) + number * ctypes.sizeof(_Iovec)
-            message.vector_count = 1
+            at = ctypes.addressof(self._vectors) + number * ctypes.sizeof(_Iovec)
+            message.header.vectors, message.header.vector_count = at, 1
         self._next = 0
 
     def send(self) -> int:
