@@ -151,8 +151,10 @@ def test_gives_a_mute_home_agent_up() -> None:
     one.register(0)
     for _ in range(GIVE_UP_AFTER):
         assert one.deadline is not None
-        out = one.expire(one.deadline)
+        now = one.deadline
+        out = one.expire(now)
     assert packets.destination_of(out[0]) == SECOND
+    assert one.deadline == now + one.config.first_wait_us, "nor is this one late for that"
 
 
 def test_tunnel_both_ways() -> None:

@@ -189,5 +189,7 @@ class MobileNode:
         return []
 
     def _turn_to(self, agent: int) -> None:
+        if agent != self._agent:  # one does not wait because another did not answer
+            self._wait_us = self.config.first_wait_us
         self._agent = agent
         self._unanswered = 0
