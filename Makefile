@@ -37,6 +37,7 @@ verify: kernel ## the long ones: sweeps, frames, proofs, mutants, place and rout
 
 verify-long: kernel ## the same at full length, without a limit
 	@HARP_VERIFY=1 HARP_MUTANTS=all HARP_SCENARIOS=200000 HARP_FRAMES=2000000 HARP_LINE_FRAMES=100000 \
+		HARP_BUSY_S=600 \
 		$(BIN)/pytest -n 2 --dist loadgroup --timeout 86400
 	@$(BIN)/harp-board report core --seeds 5
 

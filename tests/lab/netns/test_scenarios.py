@@ -31,6 +31,7 @@ ARGUMENTS = {
     "board-kill": ("--runs", "20"),
     "board-pull-standby": ("--runs", "20"),
     "board-pull-active": ("--runs", "20"),
+    "busy": ("--seconds", os.environ.get("HARP_BUSY_S", "60")),
 }
 LOADED = ("kill-active", "graceful-stop", "planned-switch")
 """Measured on busy processors too."""

@@ -12,7 +12,7 @@ from harp.lab.netns.scenarios.bindings import (
 from harp.lab.netns.scenarios.board import board_kill, board_pull_active, board_pull_standby
 from harp.lab.netns.scenarios.faults import graceful_stop, kill_active, pause_active
 from harp.lab.netns.scenarios.links import link_flap, partition_heal
-from harp.lab.netns.scenarios.odd import flood, mixed_versions, psk_rollout
+from harp.lab.netns.scenarios.odd import busy, flood, mixed_versions, psk_rollout
 from harp.lab.netns.scenarios.planned import hard_switch, planned_switch
 from harp.lab.netns.scenarios.start import cold_start, restart_all
 from harp.tables.simulated import MIN_HELLO_MS
@@ -28,6 +28,7 @@ SCENARIOS: dict[str, Scenario] = {
     "restart-all": restart_all,
     "hard-switch": hard_switch,
     "flood": flood,
+    "busy": busy,
     "full-sync": full_sync,
     "psk-rollout": psk_rollout,
     "mixed-versions": mixed_versions,

@@ -1,4 +1,4 @@
-"""What is not a failure of a home agent: a flood, new keys, a newer neighbor.
+"""What is not a failure of a home agent: a flood, busy processors, new keys, a newer neighbor.
 
 Ref: harp.md §1 (versions), §3 (reasons), §7 (sign, permissive, enforce)
 """
@@ -6,6 +6,7 @@ Ref: harp.md §1 (versions), §3 (reasons), §7 (sign, permissive, enforce)
 from __future__ import annotations
 
 import json
+import os
 import socket
 import time
 from collections.abc import Mapping
@@ -32,6 +33,7 @@ from harp.wire.codec import DEFAULT_CODEC
 from harp.wire.messages import Harp
 
 FLOOD_RATE = 50_000
+BUSY_HELLO_MS, BUSY_MULTIPLIER = 100, 3
 PLACES = ("filter.", "received.")
 """Where a message can be dropped, as its counters begin."""
 UNKNOWN_TYPE = Reason.UNKNOWN_HARP_TYPE.value
@@ -76,6 +78,29 @@ def flood(run: Run) -> None:
         changes = [s for s in lab.observer.since(begin_ns) if s.what in ("A+", "A-", "left")]
         run.figures["role_changes"] = len(changes)
         run.check(not changes, f"roles changed: {[(s.member, s.what) for s in changes]}")
+
+
+def busy(run: Run) -> None:
+    """Every core busy, HELLOs every 100 ms × 3: nobody takes over."""
+    with run.lab(hello_ms=BUSY_HELLO_MS, multiplier=BUSY_MULTIPLIER) as lab:
+        lab.start()
+        lab.settle()
+        if not run.options.load:
+            lab.world.load()
+        begin_ns = time.time_ns()
+        lab.observer.forget_gaps()
+        pause(run.options.seconds)
+        changes = [s for s in lab.observer.since(begin_ns) if s.what in ("A+", "A-", "left")]
+        gaps = {n: h.longest_gap_ns / NS_PER_MS for n, h in lab.observer.heard.items()}
+        run.figures.update(
+            seconds=run.options.seconds,
+            load_average=round(os.getloadavg()[0], 1),
+            longest_hello_gap_ms={name: round(gap, 2) for name, gap in gaps.items()},
+            role_changes=len(changes),
+        )
+        run.check(not changes, f"roles changed: {[(s.member, s.what) for s in changes]}")
+        limit = BUSY_MULTIPLIER * BUSY_HELLO_MS
+        run.at_most("longest HELLO gap", max(gaps.values()), limit, "ms")
 
 
 def psk_rollout(run: Run) -> None:
