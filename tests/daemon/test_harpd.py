@@ -109,7 +109,10 @@ class Member:
         environment = {**os.environ, "NOTIFY_SOCKET": str(self.directory / "notify")}
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(
-                ["ip", "netns", "exec", self.netns, *self.command()], stderr=log, env=environment
+                ["ip", "netns", "exec", self.netns, *self.command()],
+                stderr=log,
+                env=environment,
+                start_new_session=True,
             )
 
     def command(self, *more: str) -> list[str]:

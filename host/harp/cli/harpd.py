@@ -2,52 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import click
-
-from harp.cli.common import run
-from harp.daemon import main as daemon
-from harp.daemon.config.check import check as check_file
-from harp.daemon.config.load import DEFAULT_FILE, load
-from harp.daemon.undo import undo as undo_all
-
-
-@click.command(
-    name="harpd",
-    context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Example: harpd -c /etc/harp/harpd.toml --check",
-)
-@click.option(
-    "-c",
-    "--config",
-    type=click.Path(path_type=Path, dir_okay=False),
-    default=DEFAULT_FILE,
-    show_default=True,
-    help="Configuration file.",
-)
-@click.option("--undo", is_flag=True, help="Withdraw what a dead harpd left behind, and stop.")
-@click.option("--check", is_flag=True, help="Say whether the configuration is right, and stop.")
-@click.option("--json", "as_json", is_flag=True, help="With --check: print a JSON object.")
-@click.version_option(package_name="harp-offload")
-@click.pass_context
-def harpd(context: click.Context, config: Path, undo: bool, check: bool, as_json: bool) -> None:
-    """Run HARP on a router, in the foreground, until SIGTERM."""
-    if as_json and not check:
-        raise click.UsageError("--json goes with --check")
-    if check and undo:
-        raise click.UsageError("--check and --undo are two different things")
-    if check:
-        context.exit(check_file(config, as_json))
-    if undo:
-        for line in undo_all(load(config)):
-            click.echo(line)
-        return
-    daemon.run(load(config), config)
+import signal
 
 
 def main() -> None:
-    """Entry point."""
+    """Entry point; imports take half a second, in which Ctrl-C ends it without a word."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from harp.cli.common import run
+    from harp.cli.daemon import harpd
+
     run(harpd)
 
 

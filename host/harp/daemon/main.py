@@ -32,6 +32,7 @@ from harp.daemon.notify import Notifier
 from harp.daemon.parts import Guard, Parts
 from harp.daemon.protection.ipsec import unprotected
 from harp.daemon.protection.policies import inbound_policies
+from harp.daemon.protection.swanctl import configuration
 from harp.daemon.reload import Reload
 from harp.daemon.runtime import Runtime
 from harp.daemon.taken import Taken, filter_of
@@ -46,6 +47,7 @@ DAD_PATIENCE_S = 5.0
 
 def run(config: DaemonConfig, path: Path) -> None:
     """Runs until SIGTERM or SIGINT. `Failure`: it cannot start."""
+    privileges.demand_capabilities()
     with privileges.single_instance(config.run_dir):
         log = LogWriter(LEVELS[config.log_level])
         try:
@@ -232,8 +234,10 @@ def _demand_policies(config: DaemonConfig) -> None:
     for fault in faults[1:]:
         LOGGER.error("%s", fault)
     if faults:
+        print(configuration(config.engine.groups), flush=True)
         raise Failure(
-            f"{faults[0]}; `harpctl ipsec-config` prints a strongSwan configuration that makes it"
+            f"{faults[0]}; the strongSwan configuration just printed makes it (`harpctl "
+            "ipsec-config` prints it again)"
         )
 
 

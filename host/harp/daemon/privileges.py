@@ -1,6 +1,6 @@
-"""How the process is scheduled and kept in memory; one instance per directory.
+"""What the process may do, how it is scheduled and kept in memory; one instance per directory.
 
-Ref: sched(7), mlockall(2), flock(2)
+Ref: sched(7), mlockall(2), flock(2), capabilities(7)
 """
 
 from __future__ import annotations
@@ -24,7 +24,21 @@ _SET_DUMPABLE = 4
 """PR_SET_DUMPABLE (prctl(2))."""
 _SWITCH_S = 0.0005
 """Longest time that another thread keeps the interpreter while the loop wants it, seconds."""
+_CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_NET_RAW": 13}
+"""Numbers as linux/capability.h has them."""
 _libc = ctypes.CDLL(None, use_errno=True)
+
+
+def demand_capabilities() -> None:
+    """`Failure`: one of those without which no address, rule or raw socket can be made."""
+    status = Path("/proc/self/status").read_text("ascii", "replace")
+    held = int(status.partition("CapEff:")[2].split(maxsplit=1)[0], 16)
+    missing = [name for name, number in _CAPABILITIES.items() if not held >> number & 1]
+    if missing:
+        raise Failure(
+            f"not permitted: {' and '.join(missing)} missing; harpd runs as root, or by its unit, "
+            "which gives it CAP_NET_ADMIN and CAP_NET_RAW"
+        )
 
 
 def apply(scheduling: Scheduling) -> list[str]:
