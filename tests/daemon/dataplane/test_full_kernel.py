@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.daemon import machine
+from tests import machine
 
 FEW, SOME, MANY = 10, 1000, 100_000
 SCENE = "-m tests.daemon.dataplane.on_full_kernel"

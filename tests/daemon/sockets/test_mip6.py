@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.daemon import machine
+from tests import machine
 
 from harp.daemon.sockets.mip6 import HomeAddressOption
 from harp.daemon.sockets.mobility import swapped_care_of

@@ -43,6 +43,8 @@ class Settings:
     durability: str = "standby"
     auth: str = ""
     """`sign`, `permissive` or `enforce`: psk; empty: unprotected."""
+    ipsec: bool = False
+    """HARP in ESP, whose policies and keys are made by somebody else; not with `auth`."""
     keys: tuple[tuple[int, Path], ...] = ()
     """(SPI, file of the key); the first signs."""
     preempt: bool = False
@@ -108,6 +110,8 @@ class Settings:
         return ["[offload]", f'device = "{device}"', f"lease_ms = {MIN_LEASE_MS}"]
 
     def _protection(self) -> list[str]:
+        if self.ipsec:
+            return ['security = "ipsec"']
         if not self.auth:
             return ['security = "none"', "insecure = true"]
         return ['security = "psk"', f'auth = "{self.auth}"', f"signing_spi = {self.keys[0][0]}"]

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import pytest
 
 Test = TypeVar("Test", bound=Callable[..., object])
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 PATH = f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 KERNELS = sorted(Path("/boot").glob("vmlinuz-*"))
 TIMEOUT_S = 1800
