@@ -114,10 +114,10 @@ def batch_s(count: int) -> float:
         ip("-n", name, "link", "set", "t0", "up")
         for index in range(count):
             encap = f"encap ip6 id 0 dst 2001:db8:2::{index:x} hoplimit 64"
-            file.write(f"-6 route add 2001:db8:1:0:1::{index:x} table 100 {encap} dev t0\n")
+            file.write(f"route add 2001:db8:1:0:1::{index:x} table 100 {encap} dev t0\n")
         file.flush()
         begin = time.monotonic()
-        ip("-n", name, "-batch", file.name)
+        ip("-n", name, "-6", "-batch", file.name)
         return time.monotonic() - begin
 
 
