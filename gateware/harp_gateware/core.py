@@ -116,7 +116,9 @@ class Core(wiring.Component):
         rx, bank = self._rx, self._bank
         tap(m, self.i_net, rx.i)
         tap(m, self.i_net, self._counters.rx_0)
+        connect(m, rx.o_words, self._peers.i_words)
         connect(m, rx.o_peer, self._peers.i)
+        m.d.comb += self._peers.vlan.eq(rx.o_vlan)
         tap(m, self._peers.o, rx.i_peer)
         tap(m, self._peers.o, self._monitor.i_peer)
         connect(m, rx.o_mh, self._monitor.i_mh)

@@ -92,7 +92,6 @@ FRAME_META = data.StructLayout(
 MH_WORD = data.StructLayout({"data": 64, "first": 1, "last": 1})
 """A whole Mobility Header, 8 octets a word, (Header Len + 1) words if the frame is good."""
 
-PEER_REQUEST = data.StructLayout({"source": ADDRESS, "group": 8, "vlan": 12})
 PEER_RESPONSE = data.StructLayout({"hit": 1, "index": PEER_INDEX, "known": 1})
 """Lowest entry whose whole key matches; `known`: the address alone is in the table, else HARP from
 it is `not_a_peer`."""

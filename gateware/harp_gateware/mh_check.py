@@ -13,10 +13,8 @@ from harp.tables.harp_types import HarpFlag, HarpType
 from harp.tables.mh import HOP_LIMIT, NO_NEXT_HEADER
 from harp_gateware.checksum import Checksum
 from harp_gateware.layouts import (
-    ADDRESS,
     L3_WORD,
     MH_WORD,
-    PEER_REQUEST,
     RAM_REQUEST,
     RAM_RESPONSE,
     big_endian,
@@ -65,10 +63,10 @@ MH_FACTS = data.StructLayout(
 class MhCheck(wiring.Component):
     """Captures addresses and judges the Mobility Header.
 
-    `i` are the words as `align` gives them with `vlan`, `walked` the same words with their places,
-    2 clocks later. `o_mh` and `o_peer` come a clock behind `walked`. `facts` are complete 6 clocks
-    behind a frame's last word at `i`, hold 2 clocks at least, and mean something only if the walk
-    has found a Mobility Header (`transit`: also if it was truncated).
+    `i` are the words as `align` gives them, `walked` the same words with their places, 2 clocks
+    later. `o_mh` comes a clock behind `walked`, `o_peer` with its first word. `facts` are complete
+    6 clocks behind a frame's last word at `i`, hold 2 clocks at least, and mean something only if
+    the walk has found a Mobility Header (`transit`: also if it was truncated).
     """
 
     def __init__(self) -> None:
@@ -77,10 +75,9 @@ class MhCheck(wiring.Component):
         super().__init__(
             {
                 "i": In(stream.Signature(L3_WORD, always_ready=True)),
-                "vlan": In(12),
                 "walked": In(stream.Signature(WALKED, always_ready=True)),
                 "o_mh": Out(stream.Signature(MH_WORD, always_ready=True)),
-                "o_peer": Out(stream.Signature(PEER_REQUEST, always_ready=True)),
+                "o_peer": Out(stream.Signature(data.StructLayout({}), always_ready=True)),
                 "facts": Out(MH_FACTS),
                 "demand_hop_limit": In(1),
                 "harp_mh_type": In(8),
@@ -109,7 +106,7 @@ class MhCheck(wiring.Component):
         """What a word says if it is a header's first: worked out before its place is known."""
         octets = [self.i.p.data.word_select(n, 8) for n in range(8)]
         head = data.StructLayout(
-            {"home": 1, "padded": 1, "type_2": 1, "segments": 1, "hop_by_hop": 1, "vlan": 12}
+            {"home": 1, "padded": 1, "type_2": 1, "segments": 1, "hop_by_hop": 1}
         )
         early, self._said = Signal(head), Signal(head)
         following = Mux(self.i.p.first, octets[6], octets[0])
@@ -122,7 +119,6 @@ class MhCheck(wiring.Component):
             early.type_2.eq(Cat(octets[n] == TYPE_2[n - 1] for n in (1, 2, 3)).all()),
             early.segments.eq(octets[3] != 0),
             early.hop_by_hop.eq(following == HOP_BY_HOP),
-            early.vlan.eq(self.vlan),
             self._said.eq(early),
         ]
 
@@ -166,14 +162,11 @@ class MhCheck(wiring.Component):
         ]
 
     def _capture(self, m: Module) -> None:
-        """Fields of the fixed header: source for `o_peer`, destination for the local table."""
+        """Fields of the fixed header: what the local table and later checks need."""
         octets, local = self._word.data, self._local
         fixed = self._valid & self.walked.p.fixed
-        source = Signal(ADDRESS)
         self._payload_words = Signal(13)
         self._bad_hop_limit = Signal()
-        with m.If(fixed & self._address_half):
-            m.d.sync += source.eq(Cat(source[64:], octets))
         with m.If(fixed & (self._index == 0)):
             m.d.sync += [
                 self._payload_words.eq(big_endian(octets[32:48])[3:]),
@@ -185,7 +178,6 @@ class MhCheck(wiring.Component):
             local.high.eq(fixed & (self._index == 4)),
             self.facts.transit.eq(~local.local),
             self.facts.multicast.eq(local.multicast),
-            self.o_peer.p.source.eq(source),
         ]
 
     def _extensions(self, m: Module) -> None:
@@ -253,8 +245,6 @@ class MhCheck(wiring.Component):
         ]
         with m.If(self._begins):
             m.d.sync += [
-                self.o_peer.p.group.eq(octets[7]),
-                self.o_peer.p.vlan.eq(self._said.vlan),
                 header_len[0].eq(octets[1]),
                 end.eq(self.walked.p.position[:8] + octets[1]),
                 facts.bad_proto.eq(octets[0] != NO_NEXT_HEADER),

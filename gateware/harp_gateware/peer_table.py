@@ -10,46 +10,39 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from harp.tables.offload import PEERS
 from harp.tables.register_schema import WORD_BITS
 from harp.tables.registers import BY_NAME
-from harp_gateware.key_cam import DIGIT, KeyCam
-from harp_gateware.layouts import (
-    ADDRESS,
-    PEER_REQUEST,
-    PEER_RESPONSE,
-    RAM_REQUEST,
-    RAM_RESPONSE,
-)
+from harp_gateware.digit_tables import ALL, KEYS, RAMS, DigitTables
+from harp_gateware.key_writer import KeyWriter
+from harp_gateware.layouts import L3_WORD, PEER_RESPONSE, RAM_REQUEST, RAM_RESPONSE, VLAN
 from harp_gateware.priority import lowest
 
 PEER = BY_NAME["peer"]
 SECOND = PEER.field("group").at // WORD_BITS
 """The word of a key behind its address."""
-KEY = ("address", "group", "vlan")
-"""Fields that are compared: the register's first, laid out as a request is."""
-FLAGS = data.StructLayout({"any_vlan": 1, "mode": 1, "authenticate": 1, "enable": 1})
-DIGITS_A_PART = 8
-"""Digits of the address between which there is no register."""
-
-
-def _digits(name: str) -> slice:
-    """Where a field's digits lie in the key."""
-    field = PEER.field(name)
-    return slice(field.at // DIGIT, (field.at + field.width) // DIGIT)
+FLAGS = data.StructLayout({"any_vlan": 1, "mode": 1, "enable": 1, "judged": 1})
+"""Of an entry. `judged`: its HELLOs may be hit."""
 
 
 class PeerTable(wiring.Component):
-    """Compares a request with every key at once; answers exactly 3 clocks later, one a clock.
+    """Compares each frame's source address, VLAN and Group ID with every key.
 
-    Keys are written by the host through `i_ram_peer` and lie in a `KeyCam`; what is one bit is a
-    flop. A write is answered within 100 clocks. A disabled entry matches nothing. One that must be
-    authenticated and is not `seen` is `known` but never hit: its HELLOs are for the host, as there
-    is no HMAC in this build. `seen` has a bit a peer: mode `seen` (offload.md §3).
+    `i_words` are all frames' L3 words, `vlan` is that of their frame. `i` says, 3 clocks
+    behind the word, that it begins a Mobility Header of HARP's form: answered exactly 3 clocks
+    later. The next frame's word 1 comes 5 clocks behind that word at the soonest.
+
+    Keys are written by the host through `i_ram_peer` and lie in `DigitTables`; what is one bit is a
+    flop. A write of an address is answered within 300 clocks, if frames come as close as they can
+    within 1,500. A disabled entry matches nothing. One that must be authenticated and is not `seen`
+    is `known` but never hit: its HELLOs are for the host, as there is no HMAC in this build. `seen`
+    has a bit a peer: mode `seen` (offload.md §3).
     """
 
     def __init__(self, peers: int = PEERS) -> None:
         self._peers = peers
         super().__init__(
             {
-                "i": In(stream.Signature(PEER_REQUEST, always_ready=True)),
+                "i_words": In(stream.Signature(L3_WORD, always_ready=True)),
+                "vlan": In(VLAN["id"].shape),
+                "i": In(stream.Signature(data.StructLayout({}), always_ready=True)),
                 "o": Out(stream.Signature(PEER_RESPONSE, always_ready=True)),
                 "i_ram_peer": In(stream.Signature(RAM_REQUEST, always_ready=True)),
                 "o_ram_peer": Out(stream.Signature(RAM_RESPONSE, always_ready=True)),
@@ -59,51 +52,65 @@ class PeerTable(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.keys = self._keys = KeyCam(PEER, PEER_REQUEST.size)
-        connect(m, flipped(self.o_ram_peer), self._keys.o)
-        connect(m, flipped(self.i_ram_peer), self._keys.i)
-        m.d.comb += self._keys.probe.eq(self.i.p)
-        flags = [self._flags(m, index) for index in range(self._peers)]
-        self._match(m, flags)
+        m.submodules.tables = self._tables = tables = DigitTables()
+        m.submodules.writer = self._writer = writer = KeyWriter(PEER)
+        connect(m, flipped(self.i_words), tables.i)
+        connect(m, flipped(self.i_ram_peer), writer.i)
+        connect(m, flipped(self.o_ram_peer), writer.o)
+        m.d.comb += [
+            tables.vlan.eq(self.vlan),
+            tables.update.eq(writer.update),
+            tables.chosen.eq(writer.chosen),
+            tables.put.eq(writer.put),
+            tables.value.eq(writer.value),
+            writer.free.eq(tables.free),
+            writer.idle.eq(tables.idle),
+            writer.raw.eq(tables.raw),
+        ]
+        self._match(m, [self._flags(m, index) for index in range(self._peers)])
         return m
 
     def _flags(self, m: Module, index: int) -> data.View:
         """The bits of an entry, copied as the host writes them."""
         flags = Signal(FLAGS, name=f"flags_{index}")
-        keys = self._keys
-        with m.If(keys.o_written & (keys.o_index == index) & (keys.o_word == SECOND)):
-            for name in FLAGS.members:
-                bit = PEER.field(name).at - WORD_BITS * SECOND
-                m.d.sync += flags[name].eq(keys.o_data[bit])
+        writer = self._writer
+        bit = {
+            name: writer.o_data[PEER.field(name).at - WORD_BITS * SECOND]
+            for name in ("any_vlan", "mode", "authenticate", "enable")
+        }
+        with m.If(writer.o_written & (writer.o_index == index) & (writer.o_word == SECOND)):
+            m.d.sync += [
+                flags.any_vlan.eq(bit["any_vlan"]),
+                flags.mode.eq(bit["mode"]),
+                flags.enable.eq(bit["enable"]),
+                flags.judged.eq(bit["enable"] & (bit["mode"] | ~bit["authenticate"])),
+            ]
         m.d.comb += self.seen[index].eq(flags.mode)
         return flags
 
     def _match(self, m: Module, flags: list[data.View]) -> None:
-        """First clock: parts; second: address and whole key; third: the lowest that matches."""
-        valid = Signal(2)
+        """The rows as they come; then address and whole key; then the lowest that matches."""
+        rows, raw, valid = self._tables.rows, self._tables.raw, Signal(2)
+        any_vlan, enable, judged = (
+            Cat(flag[name] for flag in flags) for name in ("any_vlan", "enable", "judged")
+        )
+        address, judge = Signal(KEYS, init=ALL), Signal(self._peers)
+        tagged = Signal(KEYS)
+        m.d.comb += tagged.eq(raw[2] & raw[3])
         known, hit = Signal(self._peers), Signal(self._peers)
-        m.d.sync += Cat(valid, self.o.valid).eq(Cat(self.i.valid, valid))
-        for index, flag in enumerate(flags):
-            digits = Cat(same[index] for same in self._keys.equal)
-            judged = flag.enable & (flag.mode | ~flag.authenticate)
-            parts, group, vlan = Signal(ADDRESS // DIGIT // DIGITS_A_PART), Signal(), Signal()
-            m.d.sync += [
-                *(
-                    part.eq(digits[n * DIGITS_A_PART : (n + 1) * DIGITS_A_PART].all())
-                    for n, part in enumerate(parts)
-                ),
-                group.eq(digits[_digits("group")].all() & judged),
-                vlan.eq(digits[_digits("vlan")].all() | flag.any_vlan),
-                known[index].eq(parts.all() & flag.enable),
-                hit[index].eq(parts.all() & group & vlan),
-            ]
         m.d.sync += [
+            address.eq(address & rows[0] & rows[1] & rows[2] & rows[3]),
+            Cat(valid, self.o.valid).eq(Cat(self.i.valid, valid)),
+            known.eq(address & rows[2] & rows[3] & enable),
+            hit.eq(address & rows[2] & rows[3] & raw[0] & raw[1] & judge),
             self.o.p.hit.eq(hit.any()),
             self.o.p.index.eq(Mux(hit.any(), lowest(hit), 0)),
             self.o.p.known.eq(known.any()),
         ]
+        with m.If(self._tables.fresh):
+            m.d.sync += address.eq(ALL)
+        with m.If(self._tables.vlan_now):
+            m.d.sync += judge.eq(judged & (any_vlan | tagged))
 
 
-assert [(PEER.field(name).at, PEER.field(name).width) for name in KEY] == [
-    (field.offset, field.width) for _, field in PEER_REQUEST
-]
+assert RAMS == SECOND

@@ -15,13 +15,14 @@ from harp_gateware.layouts import (
     HELLO_COMMIT,
     HELLO_REQUEST,
     HELLO_RESPONSE,
+    L3_WORD,
     MH_WORD,
-    PEER_REQUEST,
     PEER_RESPONSE,
     RAM_REQUEST,
     RAM_RESPONSE,
     TIME_US,
     VERDICT,
+    VLAN,
     WORD,
 )
 from harp_gateware.length import Length
@@ -58,7 +59,9 @@ class RxPath(wiring.Component):
                 "o_early": Out(_stream(data.StructLayout({}))),
                 "o_verdict": Out(_stream(VERDICT)),
                 "o_mh": Out(_stream(MH_WORD)),
-                "o_peer": Out(_stream(PEER_REQUEST)),
+                "o_words": Out(_stream(L3_WORD)),
+                "o_vlan": Out(VLAN["id"].shape),
+                "o_peer": Out(_stream(data.StructLayout({}))),
                 "i_peer": In(_stream(PEER_RESPONSE)),
                 "o_hello": Out(_stream(HELLO_REQUEST)),
                 "i_hello": In(_stream(HELLO_RESPONSE)),
@@ -100,7 +103,11 @@ class RxPath(wiring.Component):
             m.d.comb += [sink.valid.eq(align.o.valid), sink.payload.eq(align.o.payload)]
         connect(m, self._walk.o, check.walked)
         connect(m, self._walk.o_found, self._release.i_found)
-        m.d.comb += check.vlan.eq(align.meta.vlan.id)
+        m.d.comb += [
+            self.o_words.valid.eq(align.o.valid),
+            self.o_words.payload.eq(align.o.payload),
+            self.o_vlan.eq(align.meta.vlan.id),
+        ]
 
     def _streams(self, m: Module) -> None:
         """What comes and goes as it is."""

@@ -124,7 +124,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant("counters of reasons stand", "rx.verdict.counters", "total", stuck),
     Mutant("counters count two", "rx.verdict.counters", "total", more(1)),
     # Buffer.
-    Mutant("a bad frame ends well", "buffer", "port__data", zero, (STORED, "error")),
+    Mutant("a bad frame ends well", "buffer", "write_data", zero, (STORED, "error")),
     Mutant(
         "the last word is whole",
         "buffer",
@@ -133,7 +133,7 @@ MUTANTS: tuple[Mutant, ...] = (
         (WORD, "octets"),
     ),
     # Peers and monitor.
-    Mutant("whatever VLAN", "peers", "hit", inverted, number=5),
+    Mutant("whatever VLAN", "peers", "tagged", ones),
     Mutant("one peer further", "peers", "o__payload", flipped(1), (PEER_RESPONSE, "index")),
     Mutant(
         "unicast is multicast", "rx.verdict", "o_hello__payload", ones, (HELLO_REQUEST, "multicast")
