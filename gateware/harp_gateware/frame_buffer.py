@@ -4,12 +4,13 @@ Ref: offload.md §1 (two maximum frames, order kept, cut-through, no back-pressu
 """
 
 from amaranth import Module, Mux, Signal, Value
-from amaranth.lib import data, fifo, memory, stream, wiring
+from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from harp.tables.offload import MAX_FRAME_OCTETS, MIN_FRAME_OCTETS
 from harp_gateware.layouts import VERDICT, WORD, FrameError
 from harp_gateware.params import WORD_OCTETS
+from harp_gateware.split_ram import SplitRam
 
 MAX_WORDS = MAX_FRAME_OCTETS // WORD_OCTETS
 MIN_WORDS = MIN_FRAME_OCTETS // WORD_OCTETS
@@ -76,9 +77,7 @@ class FrameBuffer(wiring.Component):
         self._clock = Signal(AGE)
         m.d.sync += self._clock.eq(self._clock + 1)
         # A word is read clocks after it is written; before, what is read is not looked at.
-        m.submodules.ram = self._ram = memory.Memory(
-            shape=STORED, depth=self._words, init=[], attrs={"no_rw_check": 1}
-        )
+        m.submodules.ram = self._ram = SplitRam(STORED, self._words)
         m.submodules.ends = self._ended = fifo.SyncFIFO(width=self._ends.size, depth=UNDECIDED)
         m.submodules.queue = self._queue = fifo.SyncFIFOBuffered(
             width=self._entry.size, depth=self._frames
@@ -145,16 +144,16 @@ class FrameBuffer(wiring.Component):
         self._overrun_now = Signal()
         self._last_in = valid & word.last
         wr = Mux(write, self._after(self._wr), self._wr)
-        port = self._ram.write_port()
+        ram, stored = self._ram, self._ram.write_data
         m.d.comb += [
             self._overrun_now.eq(valid & full),
-            port.addr.eq(self._wr),
-            port.en.eq(write),
-            port.data.data.eq(word.data),
-            port.data.octets.eq(word.octets),
-            port.data.last.eq(word.last | cutting),
+            ram.write_address.eq(self._wr),
+            ram.write_enable.eq(write),
+            stored.data.eq(word.data),
+            stored.octets.eq(word.octets),
+            stored.last.eq(word.last | cutting),
             # Too short or too long is an error too, even if the MAC found none.
-            port.data.error.eq(
+            stored.error.eq(
                 Mux(
                     full,
                     FrameError.OVERRUN,
@@ -293,17 +292,16 @@ class FrameBuffer(wiring.Component):
         fetched, first = Signal(), Signal(init=1)
         move_out = ~self.o.valid | self.o.ready
         move = ~fetched | move_out
-        port = self._ram.read_port()
         m.d.comb += [
             self._done.eq(self._busy & self._closed & (self._rd == self._end)),
-            port.addr.eq(self._rd),
-            port.en.eq(move),
+            self._ram.read_address.eq(self._rd),
+            self._ram.read_enable.eq(move),
         ]
         with m.If(move):
             m.d.sync += fetched.eq(more)
             with m.If(more):
                 m.d.sync += [self._rd.eq(self._after(self._rd)), self._begun.eq(1)]
-        word = port.data
+        word = self._ram.read_data
         with m.If(move_out):
             m.d.sync += self.o.valid.eq(fetched)
             with m.If(fetched):

@@ -32,9 +32,9 @@ class CoreParams:
     """Entries of the local table, 1 to 16."""
     fence_addresses: int = FENCE_ADDRESSES
     """Addresses whose NAs a fence drops, 1 to 8."""
-    buffer_octets: int = 24 * 1024
+    buffer_octets: int = 20 * 1024
     """Frame buffer network → host: whole KiB, two maximum frames and their ends fit."""
-    host_buffer_octets: int = 16 * 1024
+    host_buffer_octets: int = 12 * 1024
     """Buffer host → network: whole KiB, one maximum frame fits."""
     frames: int = 512
     """Frames in the buffer at once: a power of two, enough for minimum frames to fill it."""
