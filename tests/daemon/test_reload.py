@@ -140,6 +140,27 @@ def test_reloads_come_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> No
     assert notes == ["begin", "end"] * 2
 
 
+def test_the_file_is_read_beside_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keys of a million mobile nodes take longer than a detection time."""
+    old = daemon_config(Path("/nonexistent"))
+    turned = threading.Event()
+
+    def slow(_: Path) -> DaemonConfig:
+        assert turned.wait(10), "the loop stood still"
+        return old
+
+    async def take(*_: object) -> None:
+        pass
+
+    async def scene() -> None:
+        reload = Reload(Path("/nonexistent"), old, take, cast(Any, Noting()), lambda _: None)
+        asyncio.get_running_loop().call_soon(turned.set)
+        await reload()
+
+    monkeypatch.setattr(reload_module, "load", slow)
+    asyncio.run(scene())
+
+
 @pytest.mark.parametrize(
     ("error", "line"),
     [(Failure("no room"), "reload: no room; going on as before"), (ZeroDivisionError(), "reload")],

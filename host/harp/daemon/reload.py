@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from harp.cli.common import Failure
+from harp.daemon import privileges
 from harp.daemon.config.difference import Difference, difference, live_part
 from harp.daemon.config.load import load
 from harp.daemon.config.model import DaemonConfig
@@ -62,7 +64,7 @@ class Reload:
     async def _reload(self) -> Difference:
         self._notifier.reloading()
         try:
-            new = load(self._path)
+            new = await self._loaded()
             found = difference(self.config, new)
             taken = live_part(self.config, new)
             await self._take(self.config, taken)
@@ -76,6 +78,12 @@ class Reload:
         if not found.changes:
             LOGGER.info("reload: nothing has changed in %s", self._path)
         return found
+
+    async def _loaded(self) -> DaemonConfig:
+        """On a thread: the keys of a million mobile nodes take longer than a detection time."""
+        loop = asyncio.get_running_loop()
+        with ThreadPoolExecutor(1, "harpd-reload", privileges.as_the_loop) as thread:
+            return await loop.run_in_executor(thread, load, self._path)
 
     def on_signal(self) -> None:
         """SIGHUP."""

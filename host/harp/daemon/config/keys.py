@@ -11,6 +11,7 @@ import stat
 from ipaddress import IPv6Address
 from pathlib import Path
 
+from harp.daemon.config.files import read_at_most
 from harp.engine.config import Key
 from harp.tables.options import MIN_KEY_OCTETS, MIN_SPI
 
@@ -113,7 +114,7 @@ def _read(path: Path) -> str:
         if state.st_mode & stat.S_IRWXO:
             raise BadKey(f"everybody may read or change {path}: run chmod o= {path}")
         with os.fdopen(descriptor, "rb", closefd=False) as file:
-            return file.read(MAX_OCTETS).decode("ascii")
+            return read_at_most(file, MAX_OCTETS).decode("ascii")
     except (OSError, UnicodeDecodeError):
         raise BadKey(f"{path}: no text") from None
     finally:

@@ -10,6 +10,7 @@ from typing import Any
 
 from harp.daemon.config.advice import warnings_of
 from harp.daemon.config.build import Builder
+from harp.daemon.config.files import read_at_most
 from harp.daemon.config.keys import KeyStore
 from harp.daemon.config.model import DaemonConfig
 from harp.daemon.config.problem import BadConfig, Problem
@@ -69,7 +70,7 @@ def parse(document: Mapping[str, Any], path: Path, keys: KeyStore) -> Examined:
 def _document(path: Path, problems: list[Problem]) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
-            text = file.read(MAX_OCTETS + 1)
+            text = read_at_most(file, MAX_OCTETS + 1)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "no path"
         problems.append(Problem("", "", f"cannot be read: {reason}"))
