@@ -22,8 +22,8 @@ from harp.tables.simulated import MIN_LEASE_MS, SCHEME
 
 GUARD = "harpd-guard"
 """Name of the process that withdraws when harpd dies (harp.md §9)."""
-START_S = 20.0
-"""Longest start: an interpreter on a busy machine."""
+START_S = 60.0
+"""Longest start: an interpreter on a busy machine that compiles every module first."""
 STOP_S = 10.0
 TERMINAL = "board"
 """In a member's directory: the serial port of its simulated board."""
