@@ -224,10 +224,16 @@ def _judge(run: Run, lab: Lab, takeovers: list[Takeover]) -> None:
 
 
 def _never_two(run: Run, lab: Lab) -> None:
+    run.figures["replays_on_the_wire"] = lab.observer.heard[BOARDED].replays
+    never_two(run, lab)
+
+
+def never_two(run: Run, lab: Lab) -> None:
+    """To whoever hears every HELLO."""
     two = lab.observer.two_actives()
     run.figures["seen_with_two_actives"] = len(two)
-    run.figures["replays_on_the_wire"] = lab.observer.heard[BOARDED].replays
-    run.check(not two, f"two said that they are active: {[row[1:] for row in two[:3]]}")
+    told = [f"{run.timeline.seconds(at):.3f} s {one} beside {other}" for at, one, other in two]
+    run.check(not two, f"two said that they are active: {', '.join(told[:5])}")
 
 
 def _about(event: dict[str, Any], peer: str) -> bool:

@@ -18,7 +18,14 @@ from harp.lab.netns.pause import pause
 from harp.lab.netns.pings import LATE_S, Pinger
 from harp.lab.netns.received import Received
 from harp.lab.netns.run import Run
-from harp.lab.netns.scenarios.board import BOARDED, KNOWN_MS, board_lab, make_active, wait_usable
+from harp.lab.netns.scenarios.board import (
+    BOARDED,
+    KNOWN_MS,
+    board_lab,
+    make_active,
+    never_two,
+    wait_usable,
+)
 from harp.lab.netns.scenarios.planned import wait_bound
 from harp.lab.netns.timeline import NS_PER_MS
 from harp.tables.offload import PASS_EVERY
@@ -52,8 +59,7 @@ def board_story(run: Run) -> None:
         until_ns = time.time_ns() - int(LATE_S * 1e9)
         run.figures["pings through the tunnel"] = len(tunnel.sent_ns)
         run.figures["lost in all of it"] = tunnel.lost(0, until_ns)
-        two = lab.observer.two_actives()
-        run.check(not two, f"two said that they are active: {two[:3]}")
+        never_two(run, lab)
 
 
 def _absorbed(run: Run, lab: Lab, received: Received) -> None:
