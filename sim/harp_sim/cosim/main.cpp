@@ -4,7 +4,7 @@
 //
 // NETWORK and HOST are interfaces of this network namespace; SERIAL becomes a link to the terminal
 // that harpd opens. SIGUSR1 pulls the serial cable, SIGUSR2 plugs it in again. One line on stdout
-// when it runs; errors are one line on stderr. Who sends through NETWORK or HOST makes whole
+// when it runs, and one for each round in which it fell behind the wall clock; errors are one line on stderr. Who sends through NETWORK or HOST makes whole
 // checksums (ethtool -K … tx off); ICMPv6 and raw sockets do.
 //
 // Ref: packet(7), pty(7); docs/spec/offload.md §1, §7
@@ -47,6 +47,7 @@ constexpr int settle_clocks = 128;          // behind the last word or octet
 constexpr int idle_us = 2000;               // between rounds while nothing happens
 constexpr size_t frames_a_round = 64;
 constexpr uint64_t link_check_us = 10'000;
+constexpr uint64_t late_us = 50'000;        // a round: longer ones are told
 
 volatile sig_atomic_t ended = 0, pulled = 0, plugged = 0;
 
@@ -55,11 +56,13 @@ volatile sig_atomic_t ended = 0, pulled = 0, plugged = 0;
     exit(1);
 }
 
-uint64_t monotonic_us() {
+uint64_t clock_us(clockid_t which) {
     timespec now{};
-    clock_gettime(CLOCK_MONOTONIC, &now);
+    clock_gettime(which, &now);
     return uint64_t(now.tv_sec) * 1'000'000 + uint64_t(now.tv_nsec) / 1000;
 }
+
+uint64_t monotonic_us() { return clock_us(CLOCK_MONOTONIC); }
 
 std::array<uint32_t, 256> crc_table() {
     std::array<uint32_t, 256> table{};
@@ -243,16 +246,16 @@ public:
         v_.rst = 0;
     }
 
-    // Takes what waits outside, runs until all of it has gone through, gives the rest back.
-    void round() {
+    // Takes what waits outside, runs until all of it has gone through, gives the rest back. Returns
+    // how many frames it took.
+    size_t round() {
         uint64_t now = monotonic_us();
         if (now >= next_link_check_) {
             host_.interface.enable(v_.host_enable);
             look_at_links();
             next_link_check_ = now + link_check_us;
         }
-        take(net_);
-        take(host_);
+        size_t frames = take(net_) + take(host_);
         serial_.read_into(link_in_);
         int quiet = 0;
         for (int n = 0; n < most_clocks && (n < least_clocks || quiet < settle_clocks); n++) {
@@ -261,6 +264,7 @@ public:
             quiet = active ? 0 : quiet + 1;
         }
         serial_.write_from(link_out_);
+        return frames;
     }
 
 private:
@@ -269,10 +273,12 @@ private:
         v_.host_up = host_.interface.up();
     }
 
-    static void take(Side& side) {
+    static size_t take(Side& side) {
         Octets frame;
-        for (size_t n = 0; n < frames_a_round && side.interface.receive(frame); n++)
+        size_t n = 0;
+        for (; n < frames_a_round && side.interface.receive(frame); n++)
             side.waiting.push_back(frame);
+        return n;
     }
 
     bool step() {
@@ -330,6 +336,7 @@ int main(int count, char** words) {
     Device device(network, host, serial);
     printf("running\n");
     fflush(stdout);
+    uint64_t before = monotonic_us(), used_before = clock_us(CLOCK_PROCESS_CPUTIME_ID);
     while (!ended) {
         if (pulled) {
             pulled = 0;
@@ -343,7 +350,16 @@ int main(int count, char** words) {
             {network.fd(), POLLIN, 0}, {host.fd(), POLLIN, 0}, {serial.fd(), POLLIN, 0}};
         timespec pause{0, idle_us * 1000};
         ppoll(waiting, 3, &pause, nullptr);
-        device.round();
+        size_t frames = device.round();
+        uint64_t now = monotonic_us(), used = clock_us(CLOCK_PROCESS_CPUTIME_ID);
+        if (now - before > late_us) {
+            printf("late: a round of %llu ms, %llu ms of them on a processor, %zu frames\n",
+                   (unsigned long long)(now - before) / 1000,
+                   (unsigned long long)(used - used_before) / 1000, frames);
+            fflush(stdout);
+        }
+        before = now;
+        used_before = used;
     }
     return 0;
 }

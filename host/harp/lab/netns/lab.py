@@ -101,8 +101,10 @@ class Lab:
         return as_rows(self.timeline, heard, seen, self.pingers, self._begin_ns, end_ns)
 
     def logs(self, lines: int = 200) -> dict[str, list[str]]:
-        """The end of what each daemon said."""
-        return {name: member.said()[-lines:] for name, member in self.members.items()}
+        """The end of what each daemon said, and of how late a simulated board was."""
+        logs = {name: member.said()[-lines:] for name, member in self.members.items()}
+        boards = {f"the board of {n}": b.late()[-lines:] for n, b in self.boards.items()}
+        return logs | {name: late for name, late in boards.items() if late}
 
     # Home agents
 

@@ -147,7 +147,10 @@ def board_lab(run: Run) -> Iterator[tuple[Lab, Pinger]]:
         pinger = lab.ping(plan.VIRTUAL, PING_RATE)
         lab.settle()
         wait_usable(lab)
-        yield lab, pinger
+        try:
+            yield lab, pinger
+        finally:
+            run.figures["late_rounds_of_the_board"] = len(lab.boards[BOARDED].late())
 
 
 def make_active(lab: Lab, name: str) -> None:
