@@ -107,7 +107,9 @@ def show(result: dict[str, Any]) -> None:
         title=f"{result['scenario']}: {result['verdict']}", title_justify="left", show_header=False
     )
     for name, value in result["figures"].items():
-        table.add_row(name, value if isinstance(value, str) else json.dumps(value))
+        table.add_row(
+            name.replace("_", " "), value if isinstance(value, str) else json.dumps(value)
+        )
     Console().print(table)
     for line in result["why"]:
         click.echo(f"failed: {line}")

@@ -232,7 +232,7 @@ def _never_two(run: Run, lab: Lab) -> None:
 
 
 def never_two(run: Run, lab: Lab) -> None:
-    """To whoever hears every HELLO."""
+    """So far, to whoever hears every HELLO."""
     two = lab.observer.two_actives()
     run.figures["seen_with_two_actives"] = len(two)
     told = [f"{run.timeline.seconds(at):.3f} s {one} beside {other}" for at, one, other in two]

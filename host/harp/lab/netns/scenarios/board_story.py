@@ -14,6 +14,7 @@ import time
 from harp.lab.netns.flood import FloodProcess
 from harp.lab.netns.lab import Lab, home_of
 from harp.lab.netns.measure import Takeover, takeover
+from harp.lab.netns.member import TERMINAL
 from harp.lab.netns.pause import pause
 from harp.lab.netns.pings import LATE_S, Pinger
 from harp.lab.netns.received import Received
@@ -28,6 +29,9 @@ from harp.lab.netns.scenarios.board import (
 )
 from harp.lab.netns.scenarios.planned import wait_bound
 from harp.lab.netns.timeline import NS_PER_MS
+from harp.offload.client import Client
+from harp.offload.port import open_port
+from harp.tables.link import BAUD
 from harp.tables.offload import PASS_EVERY
 from harp.tables.simulated import MAX_FRAMES_A_SECOND, MIN_LEASE_MS
 
@@ -59,7 +63,6 @@ def board_story(run: Run) -> None:
         until_ns = time.time_ns() - int(LATE_S * 1e9)
         run.figures["pings through the tunnel"] = len(tunnel.sent_ns)
         run.figures["lost in all of it"] = tunnel.lost(0, until_ns)
-        never_two(run, lab)
 
 
 def _absorbed(run: Run, lab: Lab, received: Received) -> None:
@@ -107,11 +110,23 @@ def _killed(run: Run, lab: Lab, pinger: Pinger) -> None:
         )
         run.at_most("daemon killed → goodbye by the board", round(said_ms, 1), KNOWN_MS, "ms")
     _judge(run, "daemon killed", found, KNOWN_MS)
+    _fenced(run, lab)
     lab.members[BOARDED].ended()
     lab.start(BOARDED)
     wait_usable(lab)
     lab.timeline.add(BOARDED, "is back; its board is attached and fences it no more", "note")
     lab.settle()
+
+
+def _fenced(run: Run, lab: Lab) -> None:
+    """What the board says itself, while no daemon holds its port."""
+    with Client(open_port(str(lab.members[BOARDED].directory / TERMINAL), BAUD)) as client:
+        state = client.read("guard_state")
+    run.check(
+        bool(state["fired"] and state["fenced"]), f"the board does not fence its host: {state}"
+    )
+    run.figures["fenced until its daemon is back"] = bool(state["fenced"])
+    lab.timeline.add(BOARDED, "its board fences it: the watchdog has fired", "note")
 
 
 def _silent(run: Run, lab: Lab, pinger: Pinger) -> None:
@@ -126,6 +141,8 @@ def _silent(run: Run, lab: Lab, pinger: Pinger) -> None:
     lab.timeline.add(BOARDED, f"its board said peer_down of {active}", "note")
     if found is not None:
         run.check(found.new == BOARDED, f"{found.new} took over, {BOARDED} is preferred")
+    # Until here: who was cut off and thought itself active is heard beside the other for a moment.
+    never_two(run, lab)
     lab.mend(active)
     lab.settle()
 
