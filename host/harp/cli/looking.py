@@ -120,11 +120,10 @@ def offload(context: click.Context, as_json: bool) -> None:
         return
     board, rules = found["offload"], found["filter"]
     click.echo(offload_line(board))
-    counters = table("Counter", "Value", right=("Value",))
-    for name, value in board["counters"].items():
-        counters.add_row(name, str(value))
     if board["counters"]:
-        console().print(counters)
+        console().print(_board_table(board["counters"]))
+        zero = sum(not value for value in board["counters"].values())
+        click.echo(f"{zero} other counters are 0; --json has them all")
     if rules is None:
         click.echo("software filter: none")
         return
@@ -132,6 +131,27 @@ def offload(context: click.Context, as_json: bool) -> None:
     for reason, packets in rules["frames"].items():
         reasons.add_row(reason, str(packets), str(rules["dropped"].get(reason, 0)))
     console().print(reasons)
+
+
+_BOARD_COUNTERS = {
+    "reason_frames_": "verdict",
+    "outcome_frames_": "outcome",
+    "event_": "event",
+    "network_": "network port",
+    "host_": "host port",
+    "link_": "serial link",
+}
+"""What a counter of the board begins with → what it counts."""
+
+
+def _board_table(counters: Record) -> Table:
+    """What is not zero, by what it belongs to."""
+    found = table("Of", "Counter", "Value", right=("Value",))
+    for prefix, of in _BOARD_COUNTERS.items():
+        for name, value in counters.items():
+            if value and name.startswith(prefix):
+                found.add_row(of, name.removeprefix(prefix), str(value))
+    return found
 
 
 def group_table(groups: Iterable[Record]) -> Table:

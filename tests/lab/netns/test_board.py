@@ -6,6 +6,8 @@ One laboratory for all, in the order of the file: three daemons, ha1 behind its 
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 import time
 import tty
@@ -69,6 +71,18 @@ def test_reading_counters_never_disturbs_a_healthy_link(lab: Lab) -> None:
     assert after["reason_frames_heartbeat"] > before["reason_frames_heartbeat"]
     assert after["link_bad_frames"] == before["link_bad_frames"] == 0
     silent(lab, others)
+
+
+def test_the_board_as_an_operator_reads_it(lab: Lab) -> None:
+    words = ("-m", "harp.cli.harpctl", "--socket", lab.members[BOARDED].control, "offload")
+    done = subprocess.run((sys.executable, *words), capture_output=True, text=True, check=True)
+    first, *rows = done.stdout.splitlines()
+    assert first.startswith(f"offload: sim:{terminal(lab)} attached, gateware ")
+    shown = {tuple(row.split()[:-1]): row.split()[-1] for row in rows}
+    assert int(shown["verdict", "heartbeat"]) >= int(shown["outcome", "absorb"]) > 0
+    assert int(shown["serial", "link", "round_trip_us"]) > 0
+    assert "0" not in shown.values()
+    assert any(row.endswith("other counters are 0; --json has them all") for row in rows)
 
 
 def test_a_flood_beyond_the_limit_is_refused(lab: Lab) -> None:
@@ -160,7 +174,7 @@ FAKES: dict[str, tuple[Callable[[], Fake | Twin], str]] = {
     "another magic": (wrong_magic, "another device answers: magic 0x12345678"),
     "noise": (lambda: Fake(lambda _: os.urandom(40)), "noise instead of an answer"),
     "a modem": (lambda: Fake(lambda said: b"OK\r\n\0" if said else b""), "noise instead of"),
-    "an echo": (lambda: Fake(lambda said: said), ""),
+    "an echo": (lambda: Fake(lambda said: said), "noise instead of an answer"),
     "nobody": (lambda: Fake(lambda _: b""), "no answer"),
 }
 
