@@ -56,6 +56,21 @@ def test_a_binding_that_is_over_but_not_removed_still_has_a_unit() -> None:
     chunk = store.pack_range(BULK, 0, 9, NOW + 10**9)
     assert [record.lifetime_units for record in BULK.unpack(chunk.block)] == [1]
     assert [cache.lifetime_s for cache, _ in chunk.others] == [4]
+    assert store.pack_range(BULK, 0, 1, NOW + 10**9).block == chunk.block
+
+
+def test_many_at_once_are_packed_as_one_by_one() -> None:
+    rng, store = Random(5), BindingStore()
+    for n in range(60):
+        store.apply(change(n, lifetime=4 * rng.randrange(1, 900)), SyncPosition(1, n), NOW)
+    later = NOW + 1_000 * UNIT_US // 3
+    for since in (None, SyncPosition(1, 9)):
+        chunk = store.pack_range(BULK, 21, 29, later, since)
+        single = [store.pack_range(BULK, slot, 1, later).block for slot in range(21, 50)]
+        left = [units_left(e.expires_us, later) for _, e in store.entries(21, until=50)]
+        assert (chunk.block, chunk.cursor, chunk.done) == (b"".join(single), 50, False)
+        assert [r.lifetime_units for r in BULK.unpack(chunk.block)] == [max(1, n) for n in left]
+    assert min(left) == 0
 
 
 def test_a_cursor_is_stable_under_change() -> None:

@@ -14,6 +14,8 @@ from harp.engine.columns import NIL
 from harp.tables.constants import US_PER_S
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from harp.engine.columns import Columns
 
 TICK_US = US_PER_S
@@ -40,17 +42,24 @@ class Wheel:
 
     def arm(self, slot: int, at_us: int) -> None:
         """Puts a slot that is in no bucket into the one of `at_us`."""
-        tick = max(1, -(-at_us // TICK_US))  # tick 0 means "in no bucket"
-        links, heads = self._links, self._heads
-        if tick not in heads:
-            heappush(self._order, tick)
-        head = heads.get(tick, NIL)
-        links.next[slot] = head
-        links.previous[slot] = NIL
-        links.tick[slot] = tick
-        if head:
-            links.previous[head] = slot
-        heads[tick] = slot
+        self.arm_run(slot, (at_us,))
+
+    def arm_run(self, first: int, times_us: Iterable[int]) -> None:
+        """As `arm`, for slots in a row from `first` on, each with its time."""
+        heads, following, previous = self._heads, self._links.next, self._links.previous
+        ticks = self._links.tick
+        for slot, at_us in enumerate(times_us, first):
+            tick = -(-at_us // TICK_US)
+            if tick < 1:
+                tick = 1  # tick 0 means "in no bucket"
+            head = heads.get(tick)
+            if head is None:
+                heappush(self._order, tick)
+                head = NIL
+            following[slot], previous[slot], ticks[slot] = head, NIL, tick
+            if head:
+                previous[head] = slot
+            heads[tick] = slot
 
     def disarm(self, slot: int) -> None:
         """Takes a slot out of its bucket; nothing if it is in none."""

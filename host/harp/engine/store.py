@@ -31,7 +31,7 @@ from harp.wire.bulk import BindingRecord
 from harp.wire.messages import BindingCache, Options, SyncPosition
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from harp.wire.bulk import BulkCodec
 
@@ -47,6 +47,10 @@ _LEAD_OCTETS = BLOCK_OCTETS - BINDING_CACHE.lengths[0]
 """Of a block's record before the Home Address: what every record begins with."""
 _TAIL = Struct("!Hxx").pack
 _ROUND_UP = UNIT_US - 1
+_PLAIN = Struct(f"{PLAIN_OCTETS}s{RECORD_OCTETS - PLAIN_OCTETS}x")
+"""A record of the columns, its BID left out."""
+_BLOCK = Struct(f"!{_LEAD_OCTETS}x{PLAIN_OCTETS}sHxx")
+"""A record of a block: all but its lifetime as the columns have it, and that."""
 
 
 class Chunk(NamedTuple):
@@ -174,6 +178,9 @@ class BindingStore(BindingTable):
         after = -1 if since is None else pack_position(since)
         lead = bulk.pack((_ANY,))[:_LEAD_OCTETS]
         slot, end = max(1, cursor), c.end
+        run = slice(slot, min(slot + max_records, end))
+        if 0 < max_records == state[run].count(LIVE) and min(position[run]) > after:
+            return Chunk(self._pack_run(lead, run, now), others, run.stop, run.stop >= end)
         while slot < end and taken < max_records:
             kind = state[slot]
             if kind != FREE and position[slot] > after:
@@ -188,6 +195,18 @@ class BindingStore(BindingTable):
                     parts += (lead, bytes(records[at : at + PLAIN_OCTETS]), _TAIL(units))
             slot += 1
         return Chunk(b"".join(parts), others, slot, slot >= end)
+
+    def _pack_run(self, lead: bytes, run: slice, now: int) -> bytes:
+        """`pack_range` of slots that are all bindings without options: most of a store is."""
+        c, base = self._columns, now - _ROUND_UP
+        units = [(end - base) // UNIT_US for end in c.expires[run]]
+        if min(units) < 1 or max(units) > MAX_UNITS:
+            units = [min(max(1, each), MAX_UNITS) for each in units]
+        record = c.record[run.start * RECORD_OCTETS : run.stop * RECORD_OCTETS]
+        plain = _PLAIN.iter_unpack(record)
+        return b"".join(
+            [lead + octets + _TAIL(each) for (octets,), each in zip(plain, units, strict=True)]
+        )
 
     def restamp(self, home_address: bytes, old: SyncPosition, new: SyncPosition) -> None:
         """What changed of a home address at `old` changed at `new`: its change fell into a later
@@ -223,32 +242,34 @@ class BindingStore(BindingTable):
 
     def apply_block(self, block: bytes, position: SyncPosition, now: int) -> int:
         """As `apply_records`, from a block of `harp.wire.bulk`: its records begin as ours do."""
-        at, taken, index = pack_position(position), 0, self._index
-        new: dict[bytes, bytes] = {}
-        new_units: list[int] = []
-        for begin in range(_LEAD_OCTETS, len(block), BLOCK_OCTETS):
-            end = begin + PLAIN_OCTETS
-            record = block[begin:end] + NO_BID_OCTETS
-            home = record[:ADDRESS_OCTETS]
-            units = block[end] << 8 | block[end + 1]
-            if home in new:  # twice in one block: the later counts
-                taken += self._take_new(new, new_units, at, now)
-                new, new_units = {}, []
-            if home in index or not units:
-                taken += self._take_plain(home, record, at, now, units)
-            else:
-                new[home] = record
-                new_units.append(units)
-        return taken + self._take_new(new, new_units, at, now)
+        at = pack_position(position)
+        fields = [*_BLOCK.iter_unpack(block)]
+        records = [plain + NO_BID_OCTETS for plain, _ in fields]
+        units = [each for _, each in fields]
+        homes = [record[:ADDRESS_OCTETS] for record in records]
+        if fields and all(units) and self._all_new(homes):
+            return self._take_new(homes, records, units, at, now)
+        return sum(
+            self._take_plain(home, record, at, now, each)
+            for home, record, each in zip(homes, records, units, strict=True)
+        )
 
-    def _take_new(self, new: dict[bytes, bytes], units: list[int], at: int, now: int) -> int:
-        """Takes records of home addresses not known; in a row, unless freed slots wait for use."""
-        count, records = len(new), list(new.values())
-        if not records or self._columns.has_free:
-            for (home, record), each in zip(new.items(), units, strict=True):
-                self._take_plain(home, record, at, now, each)
-            return count
-        first = self._put_run(records, units, at, now)
+    def _all_new(self, homes: list[bytes]) -> bool:
+        """Whether they can have slots in a row: each once, none known, no freed slots to be used
+        first."""
+        once = len(set(homes)) == len(homes)
+        return once and not self._columns.has_free and self._index.keys().isdisjoint(homes)
+
+    def _take_new(
+        self,
+        homes: Sequence[bytes],
+        records: Sequence[bytes],
+        units: Sequence[int],
+        at: int,
+        now: int,
+    ) -> int:
+        """Takes records of home addresses not known into slots in a row."""
+        count, first = len(homes), self._put_run(homes, records, units, at, now)
         if self._marks is not None:
             self._marks.extend(bytes(max(0, first + count - len(self._marks))))
             self._marks[first : first + count] = bytes((_STREAMED,)) * count

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from array import array
 from hashlib import sha256
-from typing import NamedTuple
+from struct import unpack
+from typing import TYPE_CHECKING, NamedTuple
 
 from harp.engine.columns import (
     FREE,
@@ -28,6 +29,9 @@ from harp.engine.entries import MAX_UNITS, NO_BID, UNIT_US, Entry, Key, entry_ha
 from harp.engine.expiry import TICK_US, Wheel
 from harp.wire.maker import maker
 from harp.wire.messages import BindingIdentifier, CacheDigest, Options, SyncPosition
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _make_position, _make_digest = maker(SyncPosition), maker(CacheDigest)
 HASH_MASK = 0xFFFF_FFFF_FFFF_FFFF
@@ -318,15 +322,21 @@ class BindingTable:
             longest[slot] = units
         self._write_live(slot, record, options, position, now + units * UNIT_US)
 
-    def _put_run(self, records: list[bytes], units: list[int], position: int, now: int) -> int:
+    def _put_run(
+        self,
+        homes: Sequence[bytes],
+        records: Sequence[bytes],
+        units: Sequence[int],
+        position: int,
+        now: int,
+    ) -> int:
         """Adds bindings without options of as many home addresses, none of them known, in one
         piece: a full sync is mostly these. The first of their slots, which lie in a row."""
         c, count = self._columns, len(records)
         first = c.take_run(count)
         end = first + count
-        homes = [record[:ADDRESS_OCTETS] for record in records]
         self._index.update(zip(homes, range(first, end), strict=True))
-        shares = [int.from_bytes(sha256(record).digest()[:8]) for record in records]
+        shares = unpack(f">{count}Q", b"".join([sha256(each).digest()[:8] for each in records]))
         self._hash = (self._hash + sum(shares)) & HASH_MASK
         self._count += count
         self._used += count
@@ -335,11 +345,11 @@ class BindingTable:
         c.state[first:end] = bytes((LIVE,)) * count
         c.longest[first:end] = array("H", units)
         c.position[first:end] = array("Q", (position,)) * count
-        c.expires[first:end] = array("q", [now + each * UNIT_US for each in units])
-        margin, arm = self.refresh_margin_us, self._alarms.arm
-        for slot, each in enumerate(units, first):
-            life = each * UNIT_US
-            arm(slot, now + (life - margin if life >= 4 * margin else life))
+        c.expires[first:end] = ends = array("q", [now + each * UNIT_US for each in units])
+        margin = self.refresh_margin_us
+        if margin:  # as `_alarm`
+            ends = array("q", [self._alarm(slot, end) for slot, end in enumerate(ends, first)])
+        self._alarms.arm_run(first, ends)
         return first
 
     def _bury(self, slot: int, record: bytes, position: int, now: int) -> None:
