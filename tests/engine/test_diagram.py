@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from harp.engine import diagram, fullsync_table, liveness_table, role_table
+from harp.engine import diagram, fullsync_table, liveness_table, role_table, stream_table
 from harp.engine.diagram import Picture
 
 ROOT = Path(__file__).parents[2]
@@ -19,8 +19,9 @@ TABLES: dict[str, Any] = {
     "roles": role_table.TABLE,
     "liveness": liveness_table.TABLE,
     "full_sync": fullsync_table.TABLE,
+    "answer": stream_table.TABLE,
 }
-STARTS = {"roles": "INIT", "liveness": "unknown", "full_sync": "asked"}
+STARTS = {"roles": "INIT", "liveness": "unknown", "full_sync": "asked", "answer": "opening"}
 
 
 @pytest.mark.parametrize("picture", diagram.PICTURES, ids=lambda picture: picture.name)

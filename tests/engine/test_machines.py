@@ -9,20 +9,24 @@ from typing import Any
 import pytest
 
 from harp.engine import events as ev
-from harp.engine import fullsync_table, liveness_table, role_table
+from harp.engine import fullsync_table, liveness_table, role_table, stream_table
+from harp.engine.batch import Packer
 from harp.engine.config import DetectionSource
 from harp.engine.detection import Detector
-from harp.engine.effects import HelloKind, HelloWanted, Role, WatchPeer
+from harp.engine.effects import HelloKind, HelloWanted, Role, SendHarp, WatchPeer
 from harp.engine.fullsync import AHEAD_MESSAGES, ALL, Arrival, Exchange
 from harp.engine.fullsync_table import Phase
 from harp.engine.liveness_table import Happening as Life
 from harp.engine.machine import Row, expand
 from harp.engine.peers import LinkState, Peer, PeerLink, PeerTable
 from harp.engine.roles import Roles
+from harp.engine.stream import Stream
+from harp.engine.stream_table import Happening as Ack
+from harp.engine.stream_table import Phase as Answering
 from harp.tables.harp_types import HarpFlag, HarpType
 from harp.wire.messages import Harp, Options, RestartCounter, SyncPosition
 
-from .group_net import GROUP, S, address, config, hello, of
+from .group_net import GROUP, MS, S, address, config, hello, of
 from .sync_net import group
 
 PEER = address(1)
@@ -32,8 +36,9 @@ MACHINES = [
     (Roles, role_table.TABLE, Role, role_table.Happening),
     (Detector, liveness_table.TABLE, LinkState, Life),
     (Exchange, fullsync_table.TABLE, Phase, fullsync_table.Happening),
+    (Stream, stream_table.TABLE, Answering, Ack),
 ]
-QUIET = {"ignore", "unexpected", "rest"}
+QUIET = {"ignore", "unexpected", "rest", "stay"}
 
 
 @pytest.mark.parametrize(("code", "table", "states", "happenings"), MACHINES)
@@ -261,3 +266,98 @@ def test_a_phase_that_no_row_names_is_a_bug(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setitem(fullsync_table.TABLE, (ASKED, SYNC.NEW), Row("take", (COMPLETE,), ""))
     with pytest.raises(AssertionError, match="asked may not lead to streaming"):
         exchange(ASKED).arrived(reply(1, AT), 0)
+
+
+# The answering side of a full sync
+
+OPENING, CLOSING, DONE = Answering.OPENING, Answering.CLOSING, Answering.COMPLETE
+FLOWING, BROKEN = Answering.FLOWING, Answering.BROKEN
+
+
+def answer(phase: Answering) -> Stream:
+    """A stream in some phase: of three messages, or of one if it is opening."""
+    config = group(2, sync_timeout_us=20 * S, stream_window_messages=1)
+    bodies = iter([] if phase is OPENING else [b"", b"", b""])
+    made = Stream(
+        config, Packer(config), Harp(HarpType.SS_REQ, 7, 77), AT, lambda _: next(bodies, None), 0
+    )
+    made.pump(PEER, 0)
+    for index in {FLOWING: [1], CLOSING: [1, 2], DONE: [1, 2, 3]}.get(phase, []):
+        assert made.acknowledged(index, 0)
+        made.pump(PEER, 0)
+    if phase is BROKEN:
+        made.expire(PEER, 20 * S)
+    assert made.phase is phase
+    return made
+
+
+ANSWERS = [
+    (OPENING, Ack.ACKNOWLEDGED, 1, DONE),
+    (FLOWING, Ack.ACKNOWLEDGED, 2, FLOWING),
+    (CLOSING, Ack.ACKNOWLEDGED, 3, DONE),
+    *((phase, Ack.STRAY, 9, phase) for phase in Answering),
+    *((phase, Ack.LATE, 30 * MS, phase) for phase in (OPENING, FLOWING, CLOSING)),
+    *((phase, Ack.SILENT, 16 * S, BROKEN) for phase in (OPENING, FLOWING, CLOSING)),
+    *((phase, Ack.TIME_OVER, 20 * S, BROKEN) for phase in (OPENING, FLOWING, CLOSING)),
+]
+"""Phase, happening, the Index or the time that it is, the phase after."""
+
+
+@pytest.mark.parametrize(("phase", "happening", "what", "after"), ANSWERS)
+def test_what_a_stream_does(
+    phase: Answering,
+    happening: Ack,
+    what: int,
+    after: Answering,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = answer(phase)
+    heard: list[Ack] = []
+    find = made._handler
+    monkeypatch.setattr(made, "_handler", lambda what: heard.append(what) or find(what))
+    if happening in (Ack.ACKNOWLEDGED, Ack.STRAY):
+        assert made.acknowledged(what, S) is (happening is Ack.ACKNOWLEDGED)
+    else:
+        assert made.expire(PEER, 0) == []
+        sent = made.expire(PEER, what)
+        assert (sent is None) is (after is BROKEN)
+        assert sent is None or [type(effect) for effect in sent] == [SendHarp]
+    assert heard == [happening]
+    assert made.phase is after
+    assert made.complete is (after is DONE)
+
+
+def test_a_stream_flows_after_its_first_and_closes_with_its_last() -> None:
+    bodies = iter([b"", b""])
+    config = group(2, stream_window_messages=8)
+    made = Stream(
+        config, Packer(config), Harp(HarpType.SS_REQ, 7, 77), AT, lambda _: next(bodies, None), 0
+    )
+    assert [len(made.pump(PEER, 0)), made.phase] == [1, OPENING]
+    made.acknowledged(1, 0)
+    assert made.phase is FLOWING
+    assert [len(made.pump(PEER, 0)), made.phase] == [1, CLOSING]
+
+
+def test_every_row_of_a_stream_is_shown_or_does_nothing() -> None:
+    shown = {(phase, happening) for phase, happening, _, _ in ANSWERS}
+    shown |= {(phase, Ack.LAST_SENT) for phase in Answering}  # the test before this one
+    for (phase, happening), row in stream_table.TABLE.items():
+        if row.handler not in QUIET:
+            assert (phase, happening) in shown
+            continue
+        made = answer(phase)
+        handler = made._handler(happening)
+        if row.handler == "ignore":
+            assert handler(1, S) is False
+        elif row.handler == "rest":
+            assert handler(PEER, 20 * S) == []
+        else:
+            handler()
+        assert made.phase is phase
+
+
+def test_a_phase_of_a_stream_that_no_row_names_is_a_bug(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(stream_table.TABLE, (OPENING, Ack.ACKNOWLEDGED), Row("go_on", (), ""))
+    with pytest.raises(AssertionError, match="opening may not lead to complete"):
+        answer(OPENING).acknowledged(1, 0)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
 
-from harp.engine import fullsync_table, liveness_table, role_table
+from harp.engine import fullsync_table, liveness_table, role_table, stream_table
 from harp.engine.effects import Role
 from harp.engine.fullsync_table import Phase
 from harp.engine.machine import Event, Row, State
@@ -105,6 +105,17 @@ PICTURES = (
             Phase.COMPLETE: f"{_GREEN}, {_END}",
             Phase.REFUSED: f"{_YELLOW}, {_END}",
             Phase.FAILED: f"{_RED}, {_END}",
+        },
+    ),
+    _picture(
+        "answer",
+        stream_table.TABLE,
+        {
+            stream_table.Phase.OPENING: "",
+            stream_table.Phase.FLOWING: _BLUE,
+            stream_table.Phase.CLOSING: _PALE,
+            stream_table.Phase.COMPLETE: f"{_GREEN}, {_END}",
+            stream_table.Phase.BROKEN: f"{_RED}, {_END}",
         },
     ),
 )

@@ -1,6 +1,8 @@
 """Answers to SS-REQs: the store as a stream of SS-REPs, or a refusal.
 
 Ref: harp.md §2.1 (SS-REP, exchange numbers), §6 (full sync), §8 (MAX_UPDATE_RATE)
+
+What each phase of a stream does about each SS-ACK and timer stands in `stream_table.TABLE`.
 """
 
 from __future__ import annotations
@@ -8,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from harp.engine.batch import Packed, Packer
 from harp.engine.config import GroupConfig
@@ -17,6 +20,7 @@ from harp.engine.fullsync import index_of, serial_of
 from harp.engine.log import ROUND_TRIPS
 from harp.engine.repeat import wait_before
 from harp.engine.store import BindingStore
+from harp.engine.stream_table import TABLE, Happening, Phase
 from harp.tables.harp_types import HarpFlag, HarpType, Status
 from harp.wire.messages import Harp, SyncPosition
 
@@ -82,6 +86,9 @@ class Stream:
         """Names the exchange."""
         self.position = position
         """Where the request was taken."""
+        self.phase = Phase.OPENING
+        self._allowed: tuple[Phase, ...] = ()
+        """Where the row at hand may lead to."""
         self._config = config
         self._packer = packer
         self._source = source
@@ -89,7 +96,7 @@ class Stream:
         """What the next message carries: one is held back to know which is the last."""
         self._serial = 0
         """Of the last message sent."""
-        self._finished = False
+        self._last_sent = False
         self._sent: dict[int, _Sent] = {}
         self._end = now + config.sync.sync_timeout_us
         self._progress = now
@@ -100,7 +107,7 @@ class Stream:
     @property
     def complete(self) -> bool:
         """All sent and acknowledged."""
-        return self._finished and not self._sent
+        return self.phase is Phase.COMPLETE
 
     @property
     def deadline(self) -> int:
@@ -108,25 +115,26 @@ class Stream:
         return self._due
 
     def pump(self, peer: bytes, now: int) -> list[Effect]:
-        """Sends what the window allows; only the first until that is acknowledged, for without
-        its position the asker can use no other."""
+        """Sends what the window allows."""
         effects: list[Effect] = []
-        first_owed = self._serial == 0 or 1 in self._sent
-        window = 1 if first_owed else self._config.sync.stream_window_messages
-        while not self._finished and len(self._sent) < window:
+        opening = self.phase is Phase.OPENING
+        window = 1 if opening else self._config.sync.stream_window_messages
+        while not self._last_sent and len(self._sent) < window:
             body, self._next = self._next, self._source(now)
             self._serial += 1
-            self._finished = self._next is None
+            self._last_sent = self._next is None
             packed = self._message(body)
             due = now + self._wait(1)
             self._sent[self._serial] = _Sent(packed, now, due)
             self._due = min(self._due, due)
             effects.append(SendHarp(peer, packed.message, packed.block))
+            if self._last_sent:
+                self._handler(Happening.LAST_SENT)()
         return effects
 
     def _message(self, body: bytes | list[Change] | None) -> Packed:
-        flags = HarpFlag.R if self._finished else HarpFlag.R | HarpFlag.M
-        ends = self._serial == 1 or self._finished
+        flags = HarpFlag.R if self._last_sent else HarpFlag.R | HarpFlag.M
+        ends = self._serial == 1 or self._last_sent
         message = Harp(
             HarpType.SS_REP,
             self._config.group,
@@ -148,22 +156,62 @@ class Stream:
 
     def acknowledged(self, index: int, now: int) -> bool:
         """Takes an SS-ACK; False if it fits no message that waits for one."""
-        if not self._sent:
-            return False
-        sent = self._sent.pop(serial_of(index, next(iter(self._sent))), None)
-        if sent is None:
-            return False
-        self._progress = now
-        if not sent.repetition:
-            self._round_trip_us = now - sent.first_at
-        return True
+        serial = serial_of(index, next(iter(self._sent), 1))
+        happening = Happening.ACKNOWLEDGED if serial in self._sent else Happening.STRAY
+        fits: bool = self._handler(happening)(serial, now)
+        return fits
 
     def expire(self, peer: bytes, now: int) -> list[Effect] | None:
         """Repeats what is late; None: given up."""
         if now < self._due:
             return []
-        if now >= self._end or now - self._progress >= self._config.reliability_timeout_us:
-            return None
+        happening = Happening.LATE
+        if now >= self._end:
+            happening = Happening.TIME_OVER
+        elif now - self._progress >= self._config.reliability_timeout_us:
+            happening = Happening.SILENT
+        effects: list[Effect] | None = self._handler(happening)(peer, now)
+        return effects
+
+    def _handler(self, happening: Happening) -> Callable[..., Any]:
+        """One row of the table."""
+        row = TABLE[self.phase, happening]
+        self._allowed = row.targets
+        handler: Callable[..., Any] = getattr(self, f"_{row.handler}")
+        return handler
+
+    def _turn(self, phase: Phase) -> None:
+        """Writes the phase; the only place that does."""
+        if phase not in self._allowed:
+            raise AssertionError(f"{self.phase} may not lead to {phase} here")
+        self.phase = phase
+
+    def _ignore(self, serial: int, now: int) -> bool:
+        return False
+
+    def _go_on(self, serial: int, now: int) -> bool:
+        """A message is acknowledged; the first opens the window."""
+        sent = self._sent.pop(serial)
+        self._progress = now
+        if not sent.repetition:
+            self._round_trip_us = now - sent.first_at
+        if self._last_sent and not self._sent:
+            self._turn(Phase.COMPLETE)
+        elif self.phase is Phase.OPENING:
+            self._turn(Phase.FLOWING)
+        return True
+
+    def _stay(self) -> None:
+        """Its phase says enough."""
+
+    def _close(self) -> None:
+        self._turn(Phase.CLOSING)
+
+    def _rest(self, peer: bytes, now: int) -> list[Effect]:
+        return []
+
+    def _repeat(self, peer: bytes, now: int) -> list[Effect]:
+        """Each message whose wait is over, with backoff."""
         effects: list[Effect] = []
         for sent in self._sent.values():
             if sent.due <= now:
@@ -173,6 +221,10 @@ class Stream:
         self._due = min((sent.due for sent in self._sent.values()), default=self._end)
         self._due = min(self._due, self._end)
         return effects
+
+    def _give_up(self, peer: bytes, now: int) -> None:
+        """Nobody takes the rest of it."""
+        self._turn(Phase.BROKEN)
 
 
 @dataclass(frozen=True, slots=True)
