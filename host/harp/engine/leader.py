@@ -174,10 +174,8 @@ class Leader:
     def hello(
         self, peer: bytes, message: Harp, position: SyncPosition | None, now: int
     ) -> list[Effect]:
-        """A HELLO of a member, no position in it foreign."""
-        standby = self._standbys.get(peer)
-        if standby is None:
-            standby = self._standbys[peer] = Standby()
+        """A HELLO of a member that is up, no position in it foreign."""
+        standby = self._standbys[peer]
         standby.claims = bool(message.flags & FLAG_S)
         if not standby.claims:
             standby.confirmed = False
