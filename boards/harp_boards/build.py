@@ -18,6 +18,7 @@ from harp_boards.parts import Part
 from harp_boards.synthesis import route, run_tool, synthesise
 from harp_gateware.core import Identity
 
+_PIN_CLOCK = re.compile(r'(FREQUENCY PORT "[^"]+" )([0-9.]+) HZ')
 _SOURCE = re.compile(r'\(\* src = "[^"]*" \*\)')
 
 
@@ -63,8 +64,18 @@ def build(
     verilog = _SOURCE.sub("", _text(plan.files["top.debug.v"]))
     tell(f"{board.name}: synthesis")
     synthesise(verilog, folder)
-    (folder / "top.lpf").write_text(_text(plan.files["top.lpf"]), encoding="utf-8")
+    constraints = with_margin(_text(plan.files["top.lpf"]))
+    (folder / "top.lpf").write_text(constraints, encoding="utf-8")
     return place_and_pack(board, folder, seed, tell)
+
+
+def with_margin(lpf: str) -> str:
+    """Constraints with the clocks that come in by a pin MARGIN above what they run at.
+
+    nextpnr derives those of a PLL's outputs from its input's; by name it does not find them, since
+    synthesis calls these nets as it likes.
+    """
+    return _PIN_CLOCK.sub(lambda found: f"{found[1]}{float(found[2]) * MARGIN} HZ", lpf)
 
 
 def _text(content: str | bytes) -> str:
@@ -104,7 +115,7 @@ def _figures(board: Board, seed: int, report: dict[str, Any], bit: Path) -> Buil
 
 
 def _clock(figures: dict[str, float]) -> ClockFigures:
-    needed_mhz = round(figures["constraint"] / MARGIN, 3)
+    needed_mhz = round(figures["constraint"] / MARGIN, 2)  # nextpnr counts whole picoseconds
     return ClockFigures(
         needed_mhz=needed_mhz,
         fmax_mhz=round(figures["achieved"], 2),

@@ -33,7 +33,7 @@ COLORLIGHT_5A75B_R7 = Board(
     title="Colorlight 5A-75B R7.0 (LFE5U-25F-6, two RGMII ports)",
     platform=ColorlightPlatform,
     buses=(PhyBus(BROADCOM_B50612D, (0, 1)),),
-    pll=Pll(25_000_000, input_divider=1, feedback_divider=5, tx_divider=4, core_divider=5),
+    pll=Pll(25_000_000, input_divider=1, feedback_divider=5, tx_divider=6, core_divider=10),
     flash=("--board", "colorlight"),
     golden=GoldenPlace(flash_mbit=32, address=0x200000),
     notes=(

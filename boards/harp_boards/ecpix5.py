@@ -30,7 +30,7 @@ ECPIX_5 = Board(
     title="LambdaConcept ECPIX-5 (LFE5UM5G-45F-8, one RGMII port: a monitor)",
     platform=EcpixPlatform,
     buses=(PhyBus(MICROCHIP_KSZ9031, (0,)),),
-    pll=Pll(100_000_000, input_divider=4, feedback_divider=5, tx_divider=4, core_divider=5),
+    pll=Pll(100_000_000, input_divider=4, feedback_divider=5, tx_divider=6, core_divider=10),
     flash=("--board", "ecpix5"),
     golden=GoldenPlace(flash_mbit=128, address=0x400000),
     notes=("One port: verdicts, events and slots; nothing is dropped and nothing fenced.",),

@@ -30,7 +30,7 @@ VERSA_ECP5 = Board(
     title="Lattice Versa ECP5 (LFE5UM-45F-8, two RGMII ports)",
     platform=VersaPlatform,
     buses=(PhyBus(MARVELL_88E1512, (0,)), PhyBus(MARVELL_88E1512, (0,))),
-    pll=Pll(100_000_000, input_divider=4, feedback_divider=5, tx_divider=4, core_divider=5),
+    pll=Pll(100_000_000, input_divider=4, feedback_divider=5, tx_divider=6, core_divider=10),
     flash=("--cable", "ft2232"),
     golden=GoldenPlace(flash_mbit=128, address=0x400000),
     leds=4,

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from harp_boards.board import Board, Pll
 from harp_boards.boards import BOARDS
-from harp_boards.build import _SOURCE, _figures
+from harp_boards.build import _SOURCE, _figures, with_margin
 from harp_boards.cli import harp_board
 from harp_boards.flash import explain
 from harp_gateware.device import TX_HZ, DeviceParams
@@ -130,6 +130,11 @@ def test_figures_of_a_report(tmp_path: Path) -> None:
     assert (clock.needed_mhz, clock.fmax_mhz, clock.slack_ns) == (100.0, 104.0, 0.385)
     assert not built.timing_met
     assert re.fullmatch("[0-9a-f]{64}", built.bit_sha256)
+
+
+def test_clocks_that_come_in_have_their_margin() -> None:
+    lpf = 'FREQUENCY NET "clk_rx_0" 131250000.0 HZ;\nFREQUENCY PORT "clk25_0__io" 25000000.0 HZ;\n'
+    assert with_margin(lpf) == lpf.replace("25000000.0 HZ", "26250000.0 HZ")
 
 
 def test_places_in_the_source_are_not_built_in() -> None:
