@@ -46,8 +46,14 @@ class Site:
             load(marking_table(PLAN) + tunnelling_table(PLAN) + checking_table(PLAN), "tables")
             self.nft = Nft()
             self.group = self.worker()
+        group = PLAN.groups[0]
+        table = ("table", str(group.table))
+        ip("-n", ha, "-6", "rule", "add", "fwmark", str(group.mark), *table)
+        ip("-n", ha, "-6", "route", "add", "default", "dev", "lo", *table)
         ip("-n", ha, "route", "add", STAND_IN, "dev", "lo")
         self.tunnel = raw_in(ha, socket.IPPROTO_RAW)
+        # What goes into the tunnel is marked, and comes out of it with the mark.
+        self.tunnel.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, group.mark)
         self.inside = raw_in(ha, 41)
         self.mobile = raw_in(mn, socket.IPPROTO_RAW)
         self.outside = raw_in(mn, 41)
