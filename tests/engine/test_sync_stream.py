@@ -199,6 +199,17 @@ def test_replies_are_remembered_and_running_streams_not_disturbed() -> None:
     assert answers.known(PEER, request(78), 2) is None
 
 
+def test_an_asker_that_was_thought_down_is_not_left_waiting() -> None:
+    """Its stream ended while it waits: what it asks once more is refused, and it begins anew."""
+    config = group(2)
+    answers, packer = Answers(config, Packer(config)), Packer(config)
+    answers.answer(PEER, request(78), AT, whole_store(filled(100), packer, None), 0)
+    answers.break_off(PEER, 1)
+    (refusal,) = answers.known(PEER, request(78), 2) or ()
+    assert message_of(refusal) == Harp(HarpType.SS_REP, 7, 78, status=128, index=1)
+    assert answers.known(PEER, request(79), 2) is None, "a new number is a new request"
+
+
 def test_remembered_replies_are_bounded() -> None:
     config = group(2)
     answers = Answers(config, Packer(config))
@@ -230,7 +241,7 @@ def test_answers_end_and_are_given_up() -> None:
     answers.expire(17 * S)
     assert answers.running(PEER) is None
     answers.answer(PEER, request(81), AT, whole_store(filled(40), packer, None), 0)
-    answers.abort_all(1)
+    answers.break_off_all(1)
     assert answers.running(PEER) is None
 
 

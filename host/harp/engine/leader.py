@@ -102,7 +102,7 @@ class Leader:
         self.log.begin(term, self._store.digest)
         self._standbys = {peer: Standby(asked_at=now) for peer in sorted(up)}
         self._up = set(up)
-        self.answers.abort_all(now)
+        self.answers.break_off_all(now)
         self.reconcile.begin(base, up, now)
         self._digest_at = now + self._config.sync.digest_interval_us
         self._poll_at = now + self._poll_us
@@ -110,7 +110,7 @@ class Leader:
 
     def stop(self, now: int) -> None:
         """Withdraw: the log ends, pending Binding Acknowledgements are dropped."""
-        self.answers.abort_all(now)
+        self.answers.break_off_all(now)
         self.reconcile.stop(now)
         self._gate.clear()
         for peer in self._standbys:
@@ -134,7 +134,7 @@ class Leader:
         standby.claims = False
         if not standby.known:
             standby.reached = NEVER_REACHED
-        self.answers.abort(peer, now)
+        self.answers.break_off(peer, now)
         self.reconcile.lost(peer, now)
         return self._hopes(now) + self.settle(now)
 

@@ -264,11 +264,12 @@ class Answers:
 
     def refuse(self, peer: bytes, request: Harp, status: Status, now: int) -> list[Effect]:
         """Nothing is to be applied."""
-        message = Harp(
-            HarpType.SS_REP, self._config.group, request.sequence, status=status, index=1
-        )
+        message = self._refusal(request.sequence, status)
         self._remember(peer, request.sequence, message, now)
         return [SendHarp(peer, message)]
+
+    def _refusal(self, sequence: int, status: Status) -> Harp:
+        return Harp(HarpType.SS_REP, self._config.group, sequence, status=status, index=1)
 
     def answer(
         self, peer: bytes, request: Harp, position: SyncPosition, source: Source, now: int
@@ -292,15 +293,24 @@ class Answers:
         return stream.pump(peer, now)
 
     def abort(self, peer: bytes, now: int) -> None:
-        """Ends the stream to a member, if one runs; its number stays used."""
+        """Ends the stream to a member who wants no more of it, if one runs; its number stays
+        used."""
         stream = self._streams.pop(peer, None)
         if stream:
             self._remember(peer, stream.sequence, None, now)
 
-    def abort_all(self, now: int) -> None:
+    def break_off(self, peer: bytes, now: int) -> None:
+        """Ends the stream to a member who may wait for it: who asks once more is refused, and
+        begins anew; unanswered it would wait for HARELIABILITY_TIMEOUT."""
+        stream = self._streams.pop(peer, None)
+        if stream:
+            refusal = self._refusal(stream.sequence, Status.UNSPECIFIED)
+            self._remember(peer, stream.sequence, refusal, now)
+
+    def break_off_all(self, now: int) -> None:
         """A role change: every stream ends."""
         for peer in list(self._streams):
-            self.abort(peer, now)
+            self.break_off(peer, now)
 
     def forget(self, peer: bytes) -> None:
         """harp.md §2.1: "forgotten ... at a newer Restart Counter of the asker"."""
@@ -322,7 +332,7 @@ class Answers:
         for peer, stream in list(self._streams.items()):
             more = stream.expire(peer, now)
             if more is None:
-                self.abort(peer, now)
+                self.break_off(peer, now)
             else:
                 effects += more
         return effects

@@ -171,7 +171,7 @@ class Sync:
         if self._leading:
             return self._done(self._begin_term(base, now))
         self._replica.follow(None, now)
-        self._answers.abort_all(now)
+        self._answers.break_off_all(now)
         self._leading = True
         return self._done(self._begin_term(base, now))
 
