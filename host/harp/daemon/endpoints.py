@@ -75,6 +75,15 @@ class Endpoints:
         home = self._config.group(serving.group).home_interface
         self._discovery.serving(serving, self._links.index(home))
 
+    def lost(self) -> dict[str, int]:
+        """By what they were for."""
+        mobility = self._rest.lost + (self._updates.lost if self._updates else 0)
+        return {
+            "members": self._members.lost,
+            "mobility": mobility,
+            "discovery": self._discovery.lost,
+        }
+
     def close(self) -> None:
         """Gives all back."""
         self.sender.close()

@@ -65,6 +65,10 @@ class Listener(Protocol):
     def serving(self, serving: SetServing) -> None:
         """The virtual address and the home agents' anycast addresses are ours, or no more."""
 
+    def lost(self) -> dict[str, int]:
+        """Datagrams that found no room, because harpd was busy with those before them: of
+        `members`, of the rest of `mobility`, of `discovery`."""
+
 
 class Sender(Protocol):
     """Puts packets on the wire; never raises: errors are counted and told once."""

@@ -170,6 +170,11 @@ class Runtime:
             self._carry_out(self.engine.reconfigure(config, self.clock.now_us()))
         self._work()
 
+    @property
+    def rested_us(self) -> int:
+        """How long it has left the processor to others although there was work, µs."""
+        return self._duty.rested_us
+
     def status(self) -> tuple[GroupStatus, ...]:
         """Every group as it is now."""
         now = self.clock.now_us()

@@ -89,6 +89,9 @@ class Mute:
 
     def serving(self, serving: SetServing) -> None: ...
 
+    def lost(self) -> dict[str, int]:
+        return {"members": 0, "mobility": 3, "discovery": 0}
+
     def serve(self, serving: SetServing) -> None: ...
 
     def prepare(self, route: PrepareRoute) -> None: ...

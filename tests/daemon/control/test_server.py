@@ -83,7 +83,9 @@ def test_status_has_the_keys_that_were_shipped(tmp_path: Path) -> None:
     async def body(here: Living) -> None:
         found = await call(here, "status")
         assert list(found) == ["harpd", "groups", "data_plane", "guard", "offload"]
-        assert list(found["harpd"]) == ["version", "pid", "configuration", "since"]
+        keys = ["version", "pid", "configuration", "since", "lost", "rested_us"]
+        assert list(found["harpd"]) == keys
+        assert found["harpd"]["lost"] == {"members": 0, "mobility": 3, "discovery": 0}
         assert found["harpd"]["pid"] == os.getpid()
         (group,) = found["groups"]
         assert set(group) >= GROUP_KEYS

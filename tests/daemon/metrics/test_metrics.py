@@ -235,6 +235,8 @@ def everything() -> Snapshot:
         OffloadStatus("/dev/ttyUSB1", True, "1", {"frames": 4}),
         FILTER,
         tally,
+        {"mobility": 3},
+        500_000,
     )
 
 
@@ -249,7 +251,7 @@ def test_names_follow_the_conventions() -> None:
             assert sample.value >= 0
             assert set(sample.labels) <= {
                 *("group", "role", "service", "peer", "link", "reason", "change", "event"),
-                *("device", "result", "version", "name"),
+                *("device", "result", "version", "name", "socket"),
             }
         assert family.name not in names
         names.add(family.name)
@@ -260,6 +262,7 @@ def test_units_are_base_units() -> None:
     assert found["harp_peer_detection_seconds"] == 0.03
     assert found["harp_group_role_duration_seconds"] == 0.000005
     assert found["harp_peer_log_lag_messages"] == 4
+    assert found["harp_rested_seconds"] == 0.5
 
 
 def test_states_are_one_series_each_and_one_is_set() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 from collections.abc import Iterator
@@ -28,6 +29,7 @@ from harp.daemon.parts import Source
 from harp.daemon.sockets.home_address import HomeAddressSocket
 from harp.daemon.sockets.icmp import DiscoverySocket, home_agents_anycast
 from harp.daemon.sockets.mobility import MobilitySocket, Sorting, raw_socket
+from harp.daemon.sockets.options import lost, roomy
 from harp.daemon.sockets.sender import PacketSender
 from harp.engine.config import EngineConfig, Prefix
 from harp.engine.effects import ICMPV6, SendPacket, SendParameterProblem, SetServing
@@ -351,3 +353,18 @@ def test_without_permission_there_is_one_line() -> None:
             raw_socket()
     finally:
         os.seteuid(0)
+
+
+def test_what_found_no_room_is_counted() -> None:
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as heard:
+        heard.bind(("::1", 0))
+        roomy(heard, 1 << 12)
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as said:
+            for _ in range(100):
+                said.sendto(bytes(512), heard.getsockname())
+        heard.setblocking(False)
+        there = 0
+        with contextlib.suppress(BlockingIOError):
+            while heard.recv(1024):
+                there += 1
+        assert 0 < there < 100 and lost(heard) == 100 - there

@@ -1,6 +1,7 @@
 """What is answered to each question: values for JSON, taken at one moment of the loop.
 
-Keys of `status`, kept once shipped: `harpd` (`version`, `pid`, `configuration`, `since`),
+Keys of `status`, kept once shipped: `harpd` (`version`, `pid`, `configuration`, `since`, `lost`,
+`rested_us`),
 `groups` (`engine.status.GroupStatus` each), `data_plane`, `guard`, `offload` (`daemon.parts`).
 Keys of a command's answer: `group`, `command`, `done`, `refusals` (`name`, `text` each).
 """
@@ -82,6 +83,8 @@ class Answers:
                 "pid": os.getpid(),
                 "configuration": str(self._path),
                 "since": self._since,
+                "lost": self._parts.listener.lost(),
+                "rested_us": self._runtime.rested_us,
             },
             "groups": self._runtime.status(),
             "data_plane": self._parts.data_plane.status(),

@@ -49,6 +49,10 @@ class Snapshot:
     """None: there is none, or it did not answer."""
     tally: Tally
     """Counts since the start."""
+    lost: Mapping[str, int]
+    """Datagrams that found no room, by what they were for."""
+    rested_us: int
+    """Rests of a loop that had more to do than it may."""
 
 
 def families(shot: Snapshot) -> Iterator[Metric]:
@@ -256,6 +260,18 @@ def _of_part(groups: Iterable[GroupStatus], part: str) -> Iterator[tuple[Labels,
 
 def _parts(shot: Snapshot) -> Iterator[Metric]:
     plane, guard, offload = shot.data_plane, shot.guard, shot.offload
+    yield _counter(
+        "harp_socket_lost",
+        "Datagrams that found no room because harpd was busy.",
+        ("socket",),
+        (((name,), count) for name, count in shot.lost.items()),
+    )
+    yield _counter(
+        "harp_rested_seconds",
+        "Left to others although there was work: a processor is not enough.",
+        (),
+        [((), shot.rested_us / US_PER_S)],
+    )
     yield InfoMetricFamily("harp_data_plane", "Who forwards.", value={"name": plane.name})
     serving = (((str(g.group),), float(g.group in plane.serving)) for g in shot.groups)
     yield _gauge("harp_data_plane_serving", "Address and forwarding are on.", ("group",), serving)

@@ -45,6 +45,8 @@ class Taker:
             offload=parts.offload.status(),
             filter=found,
             tally=self._tally,
+            lost=parts.listener.lost(),
+            rested_us=self._runtime.rested_us,
         )
 
     async def filter_counts(self) -> FilterStatus | None:

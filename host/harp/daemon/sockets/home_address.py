@@ -15,7 +15,7 @@ from collections.abc import Collection, Mapping
 from harp.daemon.parts import Deliver
 from harp.daemon.sockets.batch import Datagram
 from harp.daemon.sockets.filters import attach, home_address_option
-from harp.daemon.sockets.options import roomy
+from harp.daemon.sockets.options import MOBILE_OCTETS, roomy
 from harp.daemon.sockets.source import DatagramSource
 from harp.engine.effects import SetServing
 from harp.engine.events import PacketReceived
@@ -51,7 +51,7 @@ class HomeAddressSocket(DatagramSource):
         )
         super().__init__(opened, _SLOTS, _BEFORE_MH_OCTETS + MAX_MH_OCTETS)
         attach(opened, home_address_option())
-        roomy(opened)
+        roomy(opened, MOBILE_OCTETS)
 
     def serving(self, serving: SetServing) -> None:
         """The virtual address is ours now, or no more."""

@@ -15,7 +15,7 @@ from harp.cli.common import Failure
 from harp.daemon.parts import Deliver
 from harp.daemon.sockets.batch import Datagram, control_messages
 from harp.daemon.sockets.filters import attach, members_only
-from harp.daemon.sockets.options import PKTINFO, join, roomy
+from harp.daemon.sockets.options import MOBILE_OCTETS, PKTINFO, RECEIVE_OCTETS, join, roomy
 from harp.daemon.sockets.source import DatagramSource
 from harp.engine.config import EngineConfig
 from harp.engine.events import PacketReceived
@@ -87,7 +87,7 @@ class MobilitySocket(DatagramSource):
         self._deliver = deliver
         opened = raw_socket()
         super().__init__(opened, _SLOTS, MAX_MH_OCTETS)
-        roomy(opened)
+        roomy(opened, MOBILE_OCTETS if others else RECEIVE_OCTETS)
         for option in (
             socket.IPV6_RECVPKTINFO,
             socket.IPV6_RECVHOPLIMIT,

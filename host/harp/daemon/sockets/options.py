@@ -19,16 +19,30 @@ PKTINFO = struct.Struct("@16sI")
 """`struct in6_pktinfo`: address, interface."""
 SOCKADDR = struct.Struct("@HHI16sI")
 """`struct sockaddr_in6`: family, port, flow, address, interface."""
+SO_MEMINFO = 55
 RECEIVE_OCTETS = 8 << 20
 """Receive buffer: a second of a flood of 50,000 packets, whatever the machine's maximum is."""
+MOBILE_OCTETS = 1 << 20
+"""The same for what mobile nodes send: some 2,000 packets, a quarter of a second of what can be
+worked off. Who would wait longer asks again after a second (RFC 6275 §12), and the answer to the
+first time is of no use then."""
+_MEMINFO = struct.Struct("@9I")
+"""SK_MEMINFO_*: the last of them counts what found no room."""
 
 
-def roomy(opened: socket.socket) -> None:
+def roomy(opened: socket.socket, octets: int = RECEIVE_OCTETS) -> None:
     """A receive buffer that outlasts a pause of the loop."""
     try:
-        opened.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_OCTETS)
+        opened.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, octets)
     except PermissionError:  # without CAP_NET_ADMIN: as far as net.core.rmem_max goes
-        opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_OCTETS)
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, octets)
+
+
+def lost(opened: socket.socket) -> int:
+    """Datagrams that the kernel dropped because nobody had read those before them."""
+    octets = opened.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, _MEMINFO.size)
+    count: int = _MEMINFO.unpack(octets)[-1]
+    return count
 
 
 def join(opened: socket.socket, multicast: bytes, interface: int) -> None:

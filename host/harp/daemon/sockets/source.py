@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 
 from harp.daemon.sockets.batch import Batch, Datagram
+from harp.daemon.sockets.options import lost
 
 
 class DatagramSource:
@@ -33,6 +34,11 @@ class DatagramSource:
             found = len(datagrams)
             count += found
         return count
+
+    @property
+    def lost(self) -> int:
+        """Datagrams that found no room since the start."""
+        return lost(self.socket)
 
     def close(self) -> None:
         """Gives the descriptor back."""
