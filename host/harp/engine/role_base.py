@@ -211,9 +211,11 @@ class RoleBase:
         )
         effects = self._enter(Role.DRAINING if drains else Role.STANDBY, reason)
         effects += self._await_active(now)
+        # The HELLO first: behind the answer another is active at once, and an offload's slot would
+        # go on to say A beside it until it hears of the news (offload.md §4).
+        effects.append(HelloWanted(HelloKind.PLAIN, times=GOODBYE_HELLOS))
         if asker:
             effects.append(self._reply(*asker, Status.SUCCESS, now))
-        effects.append(HelloWanted(HelloKind.PLAIN, times=GOODBYE_HELLOS))
         return effects
 
     def _resume(self, reason: RoleReason, status: Status, now: int) -> list[Effect]:

@@ -24,7 +24,7 @@ from harp.lab.netns.namespaces import entered
 from harp.lab.netns.threads import Station
 from harp.lab.netns.timeline import NS_PER_S, Timeline
 from harp.lab.netns.world import SWITCH, World, port_name
-from harp.tables.harp_types import HarpFlag, HarpType
+from harp.tables.harp_types import HarpFlag, HarpType, Status
 from harp.tables.icmpv6 import NEIGHBOR_ADVERTISEMENT
 from harp.tables.icmpv6 import NEXT_HEADER as ICMPV6
 from harp.tables.ipv6 import ETHERTYPE_IPV6, FIXED_HEADER_OCTETS
@@ -193,7 +193,8 @@ class Observer(Station):
 
     def two_actives(self) -> list[tuple[int, str, str]]:
         """When (ns) which member said A while which other one was active, to all who hear them: it
-        had said A less than a detection time ago, and nothing else since."""
+        had said A less than a detection time ago, and not taken it back since, by a HELLO or by
+        the answer of a planned switch."""
         found: list[tuple[int, str, str]] = []
         last: dict[str, int] = {}
         for at_ns, member, active in sorted(self._claims):
@@ -256,6 +257,9 @@ class Observer(Station):
         sequence, flags, lifetime_s = head[2], head[4], head[6]
         if head[0] is HarpType.SS_REQ:
             self._note(Seen(at_ns, member, "ss_req"), "asks for state", "note")
+        if head[0] is HarpType.SO_REP and head[3] == Status.SUCCESS:
+            # Who says "you may" has withdrawn; its HELLO without A follows (harp.md §5).
+            self._claims.append((at_ns, member, False))
         if head[0] is not HarpType.HELLO:
             return
         heard = self.heard[member]
