@@ -110,7 +110,7 @@ def _takeovers(times: dict[str, list[float]]) -> Figure:
         axes.plot([ordered[len(ordered) // 2]] * 2, [row - 0.3, row + 0.3], color="black")
     axes.set_yticks(range(len(times)), [name.replace("_", " ") for name in times])
     axes.set_ylim(len(times) - 0.5, -0.5)
-    axes.set_xlim(left=0)
+    axes.set_xlim(0, 1.03 * max(max(values) for values in times.values()))
     axes.set_xlabel("ms until the first Neighbor Advertisement of the new active")
     axes.spines[["top", "right"]].set_visible(False)
     return figure
