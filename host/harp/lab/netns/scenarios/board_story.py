@@ -40,8 +40,10 @@ TUNNEL_RATE = 100
 WATCHED_S = 6.6
 """In which each of two peers says HELLO every 50 ms: one in 64 passes twice."""
 FLOOD_S = 3.0
-PASSED_SHARE = 0.05
-"""Of HELLOs or of a flood, at most, what may reach the host: news, and what buckets pass."""
+HELLO_SHARE = 0.05
+"""Of HELLOs, at most, what may reach the host: one in 64, and news."""
+FLOOD_SHARE = 0.1
+"""Of the flood: what the buckets pass to be answered, 120 packets a second and their bursts."""
 TAKEN_OVER_MS = 250.0
 """Silence of 150 ms, and a machine that does other things too."""
 
@@ -75,7 +77,7 @@ def _absorbed(run: Run, lab: Lab, received: Received) -> None:
     run.figures[f"HELLOs toward {BOARDED}"] = sent
     run.figures[f"… that reached its host (one in {PASS_EVERY}, and news)"] = reached
     _keep(run, "HELLOs", sent, reached)
-    run.at_most("share of HELLOs that reached the host", reached / sent, PASSED_SHARE, "")
+    run.at_most("share of HELLOs that reached the host", round(reached / sent, 3), HELLO_SHARE, "")
 
 
 def _stopped(run: Run, lab: Lab, received: Received) -> None:
@@ -88,9 +90,11 @@ def _stopped(run: Run, lab: Lab, received: Received) -> None:
     reached = received.frames - reached
     lab.timeline.add(BOARDED, f"of {sent:,} packets its board let {reached} through", "traffic")
     run.figures["flood, packets"] = int(sent)
-    run.figures["… that reached the host"] = reached
+    run.figures["… that reached the host (buckets, to be answered)"] = reached
     _keep(run, "flood", int(sent), reached)
-    run.at_most("share of the flood that reached the host", reached / sent, PASSED_SHARE, "")
+    run.at_most(
+        "share of the flood that reached the host", round(reached / sent, 3), FLOOD_SHARE, ""
+    )
     changes = [one for one in lab.observer.since(begin_ns) if one.what in ("A+", "A-", "left")]
     run.check(not changes, f"the flood changed roles: {lab.shown()}")
 
