@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ import pytest
 from tests.daemon.site import GROUP, HOME, OWN, PEER, VIRTUAL
 
 from harp.daemon.parts import Parts
-from harp.daemon.runtime import BULK_US, Runtime
+from harp.daemon.runtime import AT_ONCE, BULK_US, Runtime
 from harp.engine.effects import (
     AnnounceNeighbor,
     CommandAnswered,
@@ -388,6 +389,53 @@ def test_the_guard_is_fed_in_the_midst_of_work() -> None:
 
     _run(scene)
     assert any(10 < events < 50 for events in fed)
+
+
+class Saturated(ScriptedEngine):
+    """An event takes a tenth of a millisecond; a HELLO is due every ten."""
+
+    COST_US, EVERY_US = 100, 10_000
+    clock: StepClock
+    late_us: list[int]
+
+    def receive(self, event: Event, now: int) -> list[Effect]:
+        self.clock.us += self.COST_US
+        return super().receive(event, now)
+
+    def expire(self, now: int) -> list[Effect]:
+        assert self.deadline is not None
+        self.late_us.append(now - self.deadline)
+        self.notes.append(("expire", now))
+        self.deadline += self.EVERY_US
+        return []
+
+
+def test_twice_as_much_as_can_be_done_costs_no_deadline() -> None:
+    """Updates wait, and their sockets count those that find no room; HELLOs leave and are heard in
+    time, and the guard is fed."""
+    fed: list[int] = []
+    half_seconds, per_drain = 1, AT_ONCE
+
+    async def scene(bench: Bench) -> None:
+        engine = Saturated(notes=bench.notes)
+        engine.clock, engine.late_us = cast(StepClock, bench.runtime.clock), []
+        engine.deadline = engine.clock.now_us()
+        bench.runtime.engine = cast(Engine, engine)
+        bench.parts["guard"].on["feed"] = fed.append
+        bench.runtime.deliver(LinkChanged("home", True))
+        end = engine.clock.us + half_seconds * 500_000
+        while engine.clock.us < end:
+            # In the time that one takes two come: of mobile nodes and of members.
+            os.write(bench.others.write, bytes(per_drain))
+            for _ in range(per_drain):
+                bench.runtime._bulk.append(_said(HarpType.SS_ACK, 3))
+            await _turns(1)
+        assert len(engine.late_us) > 45 * half_seconds
+        assert max(engine.late_us) < BULK_US + 2 * Saturated.COST_US
+        engine.deadline = None
+
+    _run(scene)
+    assert max(b - a for a, b in itertools.pairwise(fed)) < 2 * Saturated.EVERY_US
 
 
 def test_the_timer_wakes_the_loop_at_the_first_deadline_of_all() -> None:
