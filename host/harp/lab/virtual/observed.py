@@ -185,7 +185,7 @@ class Bounds:
 
 
 class Observed:
-    """All facts of one run, kept up to date by `Invariants`."""
+    """All facts of one run, kept up to date by `judge.Judge`."""
 
     def __init__(self, settings: Settings, network: Network) -> None:
         self.settings, self.network = settings, network

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from harp.engine.config import SwitchMode
 from harp.engine.events import Command
 from harp.lab.virtual import faults
-from harp.lab.virtual.invariants import TICK_US, Invariants, Violated, Violation
+from harp.lab.virtual.judge import TICK_US, Judge, Violated, Violation
 from harp.lab.virtual.mobile import MobileNode
 from harp.lab.virtual.network import Network, Packet
 from harp.lab.virtual.nodes import Node
@@ -78,20 +78,20 @@ class World:
         self.network = Network(Random(f"{scenario.seed}/network"))
         for number in range(scenario.links):
             self.network.add_link(link_name(number), settings.quality())
-        self.invariants = Invariants(settings, self.network, tell)
+        self.judge = Judge(settings, self.network, tell)
         self.nodes = [
             Node(
                 settings.group(index),
                 self.network,
                 f"{scenario.seed}/{name}",
                 maker,
-                self.invariants,
+                self.judge,
                 settings["late_us"],
                 settings["disk_us"],
             )
             for index, name in enumerate(scenario.names)
         ]
-        self.invariants.watch(self.nodes)
+        self.judge.watch(self.nodes)
         self.overheard: deque[Packet] = deque(maxlen=OVERHEARD)
         self.network.links[link_name(0)].attach(Stranger(self.overheard))
         self.mobiles = [self._mobile(number) for number in range(scenario.mobiles)]
@@ -110,17 +110,17 @@ class World:
             network.at(step.at_us, faults.begin, self, step)
         end = scenario.seconds * US_PER_S
         last = max((step.at_us + step.for_us for step in scenario.steps), default=0)
-        self.invariants.begin(last + US_PER_S if self.settings.on("early") else end, end)
+        self.judge.begin(last + US_PER_S if self.settings.on("early") else end, end)
         try:
-            while network.now < self.invariants.end:
-                network.run(min(self.invariants.end, network.now + TICK_US))
-            self.invariants.finish()
+            while network.now < self.judge.end:
+                network.run(min(self.judge.end, network.now + TICK_US))
+            self.judge.finish()
         except Violated:
             pass
         except faults.BadScenario:
             raise
         except Exception as bug:  # an engine that raises is a finding, not the end of a sweep
-            self.invariants.crashed(bug)
+            self.judge.crashed(bug)
         return self._outcome()
 
     def node(self, name: str) -> Node:
@@ -151,7 +151,7 @@ class World:
         self._tokens += 1
         peer = None if to in ("-", name) else self.node(to).identity
         if node.running:
-            self.invariants.asked(node, self._tokens)
+            self.judge.asked(node, self._tokens)
             node.tell(faults.given(command, self._tokens, peer, force == "force"))
 
     def _mobile(self, number: int) -> MobileNode:
@@ -165,11 +165,11 @@ class World:
             self.settings["lifetime_s"],
             self.settings.us("refresh_ms"),
         )
-        self.invariants.follow(mobile)
+        self.judge.follow(mobile)
         return mobile
 
     def _outcome(self) -> Outcome:
-        network, seen = self.network, self.invariants
+        network, seen = self.network, self.judge
         counted = self.faults + Counter(network.stirred) + Counter(network.lost)
         return Outcome(
             self.scenario,
