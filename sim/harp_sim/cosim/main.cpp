@@ -41,10 +41,10 @@ using Octets = std::vector<uint8_t>;
 constexpr size_t max_frame_octets = 9216;
 constexpr size_t min_frame_octets = 60;     // without FCS: a veth carries shorter ones
 constexpr int clocks_between_link_octets = 16;
-constexpr int least_clocks = 512;           // a round: the monitor looks at every deadline
+constexpr int scan_clocks = 512;            // the monitor looks at every deadline
 constexpr int most_clocks = 20'000;         // a round: then sockets are looked at again
 constexpr int settle_clocks = 128;          // behind the last word or octet
-constexpr int idle_us = 2000;               // between rounds while nothing happens
+constexpr int scan_us = 4000;               // so often it does: the rest is for what comes
 constexpr size_t frames_a_round = 64;
 constexpr uint64_t link_check_us = 10'000;
 constexpr uint64_t late_us = 50'000;        // a round: longer ones are told
@@ -257,8 +257,12 @@ public:
         }
         size_t frames = take(net_) + take(host_);
         serial_.read_into(link_in_);
-        int quiet = 0;
-        for (int n = 0; n < most_clocks && (n < least_clocks || quiet < settle_clocks); n++) {
+        int quiet = 0, least = 0;
+        if (now >= next_scan_) {
+            least = scan_clocks;
+            next_scan_ = now + scan_us;
+        }
+        for (int n = 0; n < most_clocks && (n < least || quiet < settle_clocks); n++) {
             if (n % 64 == 0) v_.now_us = monotonic_us();
             bool active = step();
             quiet = active ? 0 : quiet + 1;
@@ -315,7 +319,7 @@ private:
     std::deque<uint8_t> link_in_;
     Octets link_out_;
     int pause_ = 0;
-    uint64_t next_link_check_ = 0;
+    uint64_t next_link_check_ = 0, next_scan_ = 0;
 };
 
 }  // namespace
@@ -348,7 +352,7 @@ int main(int count, char** words) {
         }
         pollfd waiting[] = {
             {network.fd(), POLLIN, 0}, {host.fd(), POLLIN, 0}, {serial.fd(), POLLIN, 0}};
-        timespec pause{0, idle_us * 1000};
+        timespec pause{0, scan_us * 1000};
         ppoll(waiting, 3, &pause, nullptr);
         size_t frames = device.round();
         uint64_t now = monotonic_us(), used = clock_us(CLOCK_PROCESS_CPUTIME_ID);

