@@ -208,6 +208,10 @@ class Observer(Station):
                 last[member] = at_ns
         return found
 
+    def forget_claims(self) -> None:
+        """Who is active is judged from now on."""
+        self._claims.clear()
+
     def mute(self) -> None:
         """The end: what is seen from now on is of no interest."""
         self._muted = True

@@ -147,10 +147,19 @@ def board_lab(run: Run) -> Iterator[tuple[Lab, Pinger]]:
         pinger = lab.ping(plan.VIRTUAL, PING_RATE)
         lab.settle()
         wait_usable(lab)
+        lab.observer.forget_claims()
         try:
             yield lab, pinger
         finally:
-            run.figures["late_rounds_of_the_board"] = len(lab.boards[BOARDED].late())
+            _tell_late(run, lab.boards[BOARDED].late())
+
+
+def _tell_late(run: Run, late: list[str]) -> None:
+    """Beside what failed, why it may have."""
+    run.figures["late_rounds_of_the_board"] = len(late)
+    if late and run.failures:
+        what = f"the simulated board fell behind {len(late)} times, as in {late[-1]!r}"
+        run.check(False, f"{what}: is this machine too busy for it?")
 
 
 def make_active(lab: Lab, name: str) -> None:

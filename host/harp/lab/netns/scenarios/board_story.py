@@ -56,6 +56,7 @@ def board_story(run: Run) -> None:
     with board_lab(run) as (lab, pinger):
         make_active(lab, BOARDED)
         _let_it_watch(lab)
+        lab.observer.forget_claims()
         lab.timeline.add("lab", f"{BOARDED} is active, its board watches the others", "note")
         walker = lab.walk()
         wait_bound(lab, walker.node)
