@@ -10,6 +10,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect
 
 from harp.tables.link import BAUD
+from harp_gateware.board_page import BoardPage
 from harp_gateware.core import Core, Identity
 from harp_gateware.layouts import TIME_US
 from harp_gateware.link.serial_link import SerialLink
@@ -52,7 +53,8 @@ class Device(wiring.Component):
 
     Domains: `sync` (the core's clock), `tx` (125 MHz, octets out), `rx_n` (PHY n's receive clock,
     octets in). Numbers behind names: of the port, or of the management bus. `rx_reset_n` asks for
-    the reset of domain `rx_n`: its clock is gone.
+    the reset of domain `rx_n`: its clock is gone. `rx_load_n_n` and `rx_move_n` set the delay of
+    PHY n's receive pins (`PinDelay`).
     """
 
     def __init__(self, params: DeviceParams) -> None:
@@ -62,6 +64,7 @@ class Device(wiring.Component):
             ports |= {f"rx_data_{n}": In(8), f"rx_dv_{n}": In(1), f"rx_er_{n}": In(1)}
             ports |= {f"tx_data_{n}": Out(8), f"tx_en_{n}": Out(1), f"tx_er_{n}": Out(1)}
             ports |= {f"rx_reset_{n}": Out(1, init=1)}
+            ports |= {f"rx_load_n_{n}": Out(1, init=1), f"rx_move_{n}": Out(1)}
         for n in range(len(params.buses)):
             ports |= {f"phy_reset_{n}": Out(1, init=1), f"mdc_{n}": Out(1)}
             ports |= {f"mdio_o_{n}": Out(1), f"mdio_oe_{n}": Out(1), f"mdio_i_{n}": In(1, init=1)}
@@ -72,8 +75,11 @@ class Device(wiring.Component):
         params = self._params
         m.submodules.core = self._core = core = Core(params.core, params.identity)
         m.submodules.link = link = SerialLink(params.core.clock_hz, params.baud)
-        connect(m, link.o_request, core.i_request)
-        connect(m, core.o_response, link.i_response)
+        m.submodules.page = self._page = page = BoardPage(params.core)
+        connect(m, link.o_request, page.i_request)
+        connect(m, page.o_response, link.i_response)
+        connect(m, page.o_core, core.i_request)
+        connect(m, core.o_response, page.i_core)
         connect(m, core.o_event, link.i_event)
         m.d.comb += [link.rx.eq(self.uart_rx), self.uart_tx.eq(link.tx)]
         for name in link.signature.members:
@@ -108,6 +114,10 @@ class Device(wiring.Component):
             getattr(self, f"rx_reset_{n}").eq(port.state.no_clock),
             getattr(core, f"{side}_state").eq(port.state),
             port.enable.eq(core.host_link_enable if n else 1),
+            port.mute.eq(self._page.mute[n]),
+            port.force.eq(self._page.force[n]),
+            getattr(self, f"rx_load_n_{n}").eq(self._page.load_n[n]),
+            getattr(self, f"rx_move_{n}").eq(self._page.move[n]),
         ]
         connect(m, port.o, getattr(core, f"i_{side}"))
         connect(m, getattr(core, f"o_{side}"), port.i)
@@ -115,7 +125,8 @@ class Device(wiring.Component):
 
     def _manage(self, m: Module) -> None:
         """One master a bus; the host port's PHY has no power while a lost link is mirrored."""
-        ports = iter(self._ports)
+        ports, page = iter(self._ports), self._page
+        answers = []
         for n, bus in enumerate(self._params.buses):
             manager = PhyManager(bus, self._params.core.clock_hz)
             m.submodules[f"manager_{n}"] = manager
@@ -125,7 +136,10 @@ class Device(wiring.Component):
                 getattr(self, f"mdio_o_{n}").eq(manager.mdio_o),
                 getattr(self, f"mdio_oe_{n}").eq(manager.mdio_oe),
                 manager.mdio_i.eq(getattr(self, f"mdio_i_{n}")),
+                manager.i_host.payload.eq(page.o_mdio),
+                manager.i_host.valid.eq(page.o_asked & (page.o_bus == n)),
             ]
+            answers.append((manager.o_host.valid, manager.o_host.payload))
             for index in range(len(bus.addresses)):
                 port = next(ports)
                 m.d.comb += [
@@ -133,5 +147,9 @@ class Device(wiring.Component):
                     port.unknown_phy.eq(manager.unknown[index]),
                     manager.enable[index].eq(port.enable),
                 ]
+        for valid, data in answers:
+            with m.If(valid):
+                m.d.sync += page.answer.eq(data)
+        m.d.comb += page.answered.eq(Cat(*(valid for valid, _ in answers)).any())
         links = [port.state.link for port in self._ports] + [0] * (2 - len(self._ports))
         m.d.comb += self.leds.eq(Cat(*links, self._core.lease, self._core.fenced))

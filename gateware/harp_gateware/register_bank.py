@@ -57,6 +57,7 @@ def elements(register: Register, params: CoreParams) -> int:
         "bucket": BUCKETS + params.peers,
         "port": params.ports,
         "port_state": params.ports,
+        "port_test": params.ports,
     }
     if register.name == "peer" or register.name.startswith("peer_"):
         return params.peers
@@ -346,7 +347,7 @@ class RegisterBank(wiring.Component):
 
     def _refuse(self, m: Module) -> None:
         """A monitor has no drop action and no fence (offload.md, one Ethernet port)."""
-        if not self._params.monitor:
+        if not self._params.monitor or self._registers is not REGISTERS:
             return
         action, guard = BY_NAME["action"], BY_NAME["guard"]
         drop = self._part(action.field("action")) == ACTIONS.index(Action.DROP)

@@ -15,10 +15,11 @@ from harp.reference.lua import Value, literal
 from harp.tables import codepoints, constants, harp_types, layouts, mh, options
 from harp.tables.codepoints import DEFAULT_CODE_POINTS
 from harp.tables.reasons import REASONS
-from harp.tables.registers import REGISTERS
+from harp.tables.registers import BOARD_PAGE, REGISTERS
 from harp.wire import messages as msg
 from harp.wire.options import LAYOUTS
 
+EVERY = (*REGISTERS, *BOARD_PAGE)
 ROOT = Path(__file__).resolve().parents[2]
 DISSECTOR, PAGE, REGISTER_PAGE = GENERATED
 LUA = (ROOT / DISSECTOR).read_text(encoding="utf-8")
@@ -175,8 +176,8 @@ def test_nil_in_a_list_is_refused() -> None:
 def test_every_field_of_every_register_is_on_its_page() -> None:
     text = (ROOT / REGISTER_PAGE).read_text(encoding="utf-8")
     sections = {part.split("\n", 1)[0]: part for part in text.split("\n## ")[2:]}
-    assert list(sections) == [register.name for register in REGISTERS]
-    for register in REGISTERS:
+    assert list(sections) == [register.name for register in EVERY]
+    for register in EVERY:
         section = sections[register.name]
         assert f"Word {register.offset:04x}" in section
         for field in register.fields:

@@ -9,18 +9,22 @@ import pytest
 from harp.tables.offload import EVENT_INDEXES, EVENT_KINDS, EVENT_STRIDE
 from harp.tables.reasons import Action
 from harp.tables.register_schema import Access, Field, Home, Register, checked
-from harp.tables.registers import BY_NAME, MAP_VERSION, REGISTERS
+from harp.tables.registers import BOARD_PAGE, BY_NAME, MAP_VERSION, PAGE_WORDS, REGISTERS
 
 GOLDEN = {1: "b8df1fe93ab3af2e"}
 """First digits of SHA-256 over `_interface()`, for every map version ever used."""
 
 
-def _interface() -> str:
+PAGE_GOLDEN = {1: "837da7bd47327574"}
+"""The same over the board's page."""
+
+
+def _interface(registers: tuple[Register, ...] = REGISTERS) -> str:
     """Everything that the host and the gateware of one map version must agree on."""
     return "\n".join(
         f"{register.name}.{field.name} {register.offset:#06x} {register.count} {register.stride} "
         f"{field.at} {field.width} {field.access}"
-        for register in REGISTERS
+        for register in registers
         for field in register.fields
     )
 
@@ -28,6 +32,16 @@ def _interface() -> str:
 def test_a_changed_map_has_a_new_version() -> None:
     digest = hashlib.sha256(_interface().encode()).hexdigest()[:16]
     assert GOLDEN[MAP_VERSION] == digest, _interface()
+    digest = hashlib.sha256(_interface(BOARD_PAGE).encode()).hexdigest()[:16]
+    assert PAGE_GOLDEN[MAP_VERSION] == digest, _interface(BOARD_PAGE)
+
+
+def test_the_boards_page_is_one_that_the_core_leaves_free() -> None:
+    page = {register.offset // PAGE_WORDS for register in BOARD_PAGE}
+    assert len(page) == 1
+    assert not page & {
+        register.address(n) // PAGE_WORDS for register in REGISTERS for n in range(register.count)
+    }
 
 
 @pytest.mark.parametrize(

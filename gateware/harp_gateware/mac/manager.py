@@ -4,10 +4,11 @@ Ref: IEEE 802.3 §22.2.4.3.1 (identifiers); `phys` (registers of each kind)
 """
 
 from amaranth import Array, Const, Module, Mux, Signal
-from amaranth.lib import data, wiring
+from amaranth.hdl import ValueLike
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from harp_gateware.mac.mdio import Mdio
+from harp_gateware.mac.mdio import MDIO_REQUEST, Mdio
 from harp_gateware.mac.phys import (
     BASIC_CONTROL,
     NEGOTIATE,
@@ -28,7 +29,8 @@ class PhyManager(wiring.Component):
     `managed[n]` follows PHY n: `known` once its identity was right and its setup is done, then link
     and speed at every poll; `unknown[n]`: something else answers there, or nothing does. A PHY that
     disappears (its status is read as 0xFFFF) is set up again. `enable[n]` 0 takes PHY n's power
-    away, so that its partner sees no link.
+    away, so that its partner sees no link. Requests at `i_host` are done between two rounds of
+    polls, and answered at `o_host` as they are taken.
     """
 
     def __init__(self, bus: PhyBus, clock_hz: int) -> None:
@@ -45,6 +47,8 @@ class PhyManager(wiring.Component):
                 "managed": Out(data.ArrayLayout(MANAGED, len(bus.addresses))),
                 "unknown": Out(len(bus.addresses)),
                 "enable": In(len(bus.addresses), init=-1),
+                "i_host": In(stream.Signature(MDIO_REQUEST)),
+                "o_host": Out(stream.Signature(16, always_ready=True)),
             }
         )
 
@@ -77,6 +81,18 @@ class PhyManager(wiring.Component):
             with m.State("Settle"):
                 with m.If(left == 0):
                     m.next = "Choose"
+                with m.Elif(self.i_host.valid):
+                    m.next = "Host"
+            with m.State("Host"):
+                m.d.comb += mdio.i.p.eq(self.i_host.p)
+                self._ask(m, self.i_host.p.register, "Answered", write=self.i_host.p.write)
+            with m.State("Answered"):
+                m.d.comb += [
+                    self.i_host.ready.eq(1),
+                    self.o_host.valid.eq(1),
+                    self.o_host.payload.eq(self._read),
+                ]
+                m.next = "Settle"
             with m.State("Choose"):
                 m.d.sync += self._steps.eq(0)
                 with m.If(self.managed[self._index].known):
@@ -96,7 +112,7 @@ class PhyManager(wiring.Component):
                     m.next = "Choose"
         return m
 
-    def _ask(self, m: Module, register: int, then: str, *, write: bool = False) -> None:
+    def _ask(self, m: Module, register: ValueLike, then: str, *, write: ValueLike = False) -> None:
         """Reads or writes a register; `then` when the answer is in `_read`."""
         asked = Signal(name=f"asked_{then}")
         m.d.comb += [

@@ -36,6 +36,7 @@ class EthernetPort(wiring.Component):
     `i` → first octet of the preamble: 3 clocks of 8 ns, then up to 24 until four words are there.
     While the link is down or not carried nothing comes in, and what goes out is taken and lost, so
     that nothing in the core waits for a cable; a link that comes up carries from the next frame on.
+    For tests `force` carries without a link, and `mute` carries nothing.
     """
 
     def __init__(self, rx_domain: str, tx_domain: str, clock_hz: int) -> None:
@@ -54,6 +55,8 @@ class EthernetPort(wiring.Component):
                 "managed": In(MANAGED),
                 "unknown_phy": In(1),
                 "enable": In(1),
+                "mute": In(1),
+                "force": In(1),
                 "state": Out(PORT_STATE),
             }
         )
@@ -92,7 +95,7 @@ class EthernetPort(wiring.Component):
             state.full_duplex.eq(managed.full_duplex),
             state.unsupported_speed.eq(up & ~carried),
             state.link.eq(up & carried),
-            self._carry.eq(up & carried & self.enable),
+            self._carry.eq((up & carried & self.enable | self.force) & ~self.mute),
         ]
 
     def _receive(self, m: Module) -> None:

@@ -562,6 +562,52 @@ REGISTERS: tuple[Register, ...] = checked(
         key=lambda register: register.offset,
     )
 )
-"""In order of offset. 0x0700 to 0x07FF is the board's page; 0x2000 to 0x27FF waits for HMAC."""
+"""The core's, in order of offset. 0x2000 to 0x27FF waits for HMAC."""
 
-BY_NAME: dict[str, Register] = {register.name: register for register in REGISTERS}
+PAGE_WORDS = 0x100
+BOARD_PAGE: tuple[Register, ...] = checked(
+    (
+        Register(
+            "port_test",
+            0x0700,
+            (
+                Field(
+                    "rx_delay",
+                    7,
+                    RW,
+                    unit="25 ps",
+                    doc="Delay of the receive pins beyond the board's own, to the cells' end.",
+                ),
+                Field("mute", 1, RW, doc="1: the port carries nothing."),
+                Field("force", 1, RW, doc="1: it carries, whatever its PHY says of the link."),
+            ),
+            count=PORTS,
+            doc="Tests of a port; all 0 in use.",
+        ),
+        Register(
+            "mdio",
+            0x0708,
+            (
+                Field("data", 16, RW, doc="What is written."),
+                Field("register", 5, RW, doc="Register of the PHY (IEEE 802.3 §22.2.4)."),
+                Field("phy", 5, RW, doc="Address of the PHY."),
+                Field("bus", 1, RW, doc="Management bus."),
+                Field("write", 1, RW, doc="1: write, 0: read."),
+                Field("go", 1, PULSE, doc="Asks for it; done between two polls of the links."),
+            ),
+            doc="An access to a PHY; one at a time.",
+        ),
+        Register(
+            "mdio_answer",
+            0x0709,
+            (
+                Field("data", 16, RO, doc="What was read, or written."),
+                Field("busy", 1, RO, doc="1: not done yet."),
+            ),
+            doc="What came of it.",
+        ),
+    )
+)
+"""The board's page, 0x0700 to 0x07FF: a board has it, a core alone answers `error` there."""
+
+BY_NAME: dict[str, Register] = {register.name: register for register in (*REGISTERS, *BOARD_PAGE)}

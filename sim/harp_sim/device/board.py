@@ -334,8 +334,10 @@ class Board:
     Call `advance` at `deadline` and before anything else at a later time; `take` gives what leaves.
     """
 
+    registers_of: type[BoardRegisters] = BoardRegisters
+
     def __init__(self, peers: int = PEERS, map_version: int = MAP_VERSION) -> None:
-        self.registers = BoardRegisters(peers, map_version)
+        self.registers = self.registers_of(peers, map_version)
         self.end = LinkEnd(self.registers)
         self._origin: int | None = None
         self._left: list[Departure] = []
@@ -367,11 +369,11 @@ class Board:
         self._send_slots()
         self._push()
 
-    def frame(self, port: Port, octets: bytes, now: int) -> None:
-        """A whole good frame without FCS came in by a port."""
+    def frame(self, port: Port, octets: bytes, now: int, fcs_ok: bool = True) -> None:
+        """A whole frame without FCS came in by a port."""
         self.advance(now)
         padded = octets + bytes(max(0, 60 - len(octets)))
-        judgement = self.model.frame(port, padded + fcs(padded), self.registers.now)
+        judgement = self.model.frame(port, padded + fcs(padded), self.registers.now, fcs_ok)
         if judgement.egress is Egress.WHOLE:
             self._leave(Port.NETWORK if port is Port.HOST else Port.HOST, octets)
         self._push()

@@ -46,13 +46,16 @@ class Registers:
 
     `counts`: elements of the registers that this device has fewer of than the map."""
 
+    declared: tuple[Register, ...] = REGISTERS
+    """What there is."""
+
     def __init__(self, counts: Mapping[str, int] | None = None) -> None:
         counts = counts or {}
         self.held: dict[tuple[str, int, str], int] = {}
         """RW and W1C fields."""
         self._units: dict[int, tuple[Unit, int]] = {}
         self._sampled = self._holds = 0
-        for register in REGISTERS:
+        for register in self.declared:
             for index in range(min(register.count, counts.get(register.name, register.count))):
                 for unit in units_of(register, index):
                     start = register.address(index) + unit.first
