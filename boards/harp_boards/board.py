@@ -1,6 +1,6 @@
 """What a board is, and the part of the design that its pins need: clocks, resets, RGMII, UART.
 
-Ref: RGMII 2.0 §3; Lattice ECP5 family data sheet (EHXPLLL, IDDRX1F, ODDRX1F)
+Ref: RGMII 2.0 §3; Lattice ECP5 family data sheet (EHXPLLL, DELAYF, IDDRX1F, ODDRX1F)
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MARGIN = 1.05
 """Clocks are constrained this much above what they run at."""
 PHASE_DETECTOR_MIN_HZ, VCO_MIN_HZ, VCO_MAX_HZ = 10_000_000, 400_000_000, 800_000_000
 MAX_PIN_DELAY_STEPS = 127
-"""Of DELAYG, 25 ps each."""
+"""Of DELAYF, 25 ps each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +102,11 @@ class Board:
     def ports(self) -> int:
         """Ethernet ports: 2, or 1 for a monitor."""
         return sum(len(bus.addresses) for bus in self.buses)
+
+    @property
+    def phys(self) -> tuple[tuple[int, int], ...]:
+        """Management bus and address of each port's PHY."""
+        return tuple((n, phy) for n, bus in enumerate(self.buses) for phy in bus.addresses)
 
     def device(self, identity: Identity | None = None, baud: int = BAUD) -> DeviceParams:
         """What is built for it. Raises ValueError, naming what is wrong."""
@@ -206,8 +211,9 @@ class BoardTop(Elaboratable):
         lost = getattr(device, f"rx_reset_{n}")
         m.submodules[f"reset_{domain}"] = ResetSynchronizer(lost, domain=domain)
         steps = self._board.rx_delay_steps[n]
-        data = _ddr_input(m, f"{domain}_data", pins.rx_data, domain, steps)
-        control = _ddr_input(m, f"{domain}_control", pins.rx_ctl, domain, steps)
+        moved = getattr(device, f"rx_load_n_{n}"), getattr(device, f"rx_move_{n}")
+        data = _delayed_input(m, f"{domain}_data", pins.rx_data, domain, steps, moved)
+        control = _delayed_input(m, f"{domain}_control", pins.rx_ctl, domain, steps, moved)
         # A register behind the DDR cells: they are far from each other on the die.
         m.d[domain] += [
             getattr(device, f"rx_data_{n}").eq(Cat(data[0], data[1])),
@@ -246,20 +252,25 @@ def _output(m: Module, name: str, port: Any, value: Any) -> None:
     m.d.comb += buffer.o.eq(value)
 
 
-def _ddr_input(m: Module, name: str, port: Any, domain: str, steps: int) -> Any:
-    """What the pins had at the rising and at the falling edge."""
-    if not steps:
-        m.submodules[name] = buffer = io.DDRBuffer("i", port, i_domain=domain)
-        return buffer.i
+def _delayed_input(
+    m: Module, name: str, port: Any, domain: str, steps: int, control: tuple[Signal, Signal]
+) -> tuple[Signal, Signal]:
+    """What the pins had at the rising and at the falling edge, behind delay cells.
+
+    `control`: LOADN and MOVE of the cells, which then have `steps` and what was counted up."""
     rising, falling = Signal(len(port), name=f"{name}_r"), Signal(len(port), name=f"{name}_f")
     m.submodules[name] = pins = io.Buffer("i", port)
+    load_n, move = control
     for bit in range(len(port)):
         late = Signal(name=f"{name}_{bit}_late")
         m.submodules[f"{name}_{bit}_delay"] = Instance(
-            "DELAYG",
+            "DELAYF",
             p_DEL_MODE="USER_DEFINED",
             p_DEL_VALUE=steps,
             i_A=pins.i[bit],
+            i_LOADN=load_n,
+            i_MOVE=move,
+            i_DIRECTION=Const(0),
             o_Z=late,
         )
         m.submodules[f"{name}_{bit}_ddr"] = Instance(

@@ -122,11 +122,11 @@ def selftest(
     from harp.offload.port import PortFailed, open_port
     from harp_boards.selftest import Outcome, Selftest
 
-    number = _number(board)
+    number, phys = _known(board)
     results = []
     try:
         with Client(open_port(port, baud), baud) as client:
-            for result in Selftest(client, number, seed, cable).run():
+            for result in Selftest(client, number, seed, cable, phys).run():
                 results.append(result)
                 click.echo(f"{result.check:14} {result.outcome:8} {result.detail}", err=as_json)
     except PortFailed as error:
@@ -142,11 +142,12 @@ def selftest(
     context.exit(1 if failed else 0)
 
 
-def _number(board: str) -> int:
+def _known(board: str) -> tuple[int, tuple[tuple[int, int], ...]]:
+    """Its number, and the places of its PHYs."""
     if board == "simulated":
-        return 0
+        return 0, ()
     from harp_boards.boards import BOARDS  # Amaranth: an extra
 
     if board not in BOARDS:
         raise click.UsageError(f"{board!r} is no board; there are {', '.join(BOARDS)}, simulated")
-    return BOARDS[board].number
+    return BOARDS[board].number, BOARDS[board].phys

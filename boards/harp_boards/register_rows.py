@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from harp.tables.registers import REGISTERS
+from harp.tables.registers import BOARD_PAGE, REGISTERS
 
 
 def rows() -> list[dict[str, Any]]:
@@ -33,5 +33,5 @@ def rows() -> list[dict[str, Any]]:
                 for field in register.fields
             ],
         }
-        for register in REGISTERS
+        for register in (*REGISTERS, *BOARD_PAGE)
     ]

@@ -24,10 +24,14 @@ from harp.tables.register_schema import Access
 from harp.tables.registers import BY_NAME
 from harp.wire.codec import Codec
 from harp.wire.messages import Harp
+from harp_boards.loopback import LEAST_STEPS, STEP_PS, Loopback, LoopFailed, NoPage, Pace
 
 WALKED = ("mh_type", "bucket", "slot_template", "peer_timing", "action", "control")
 """Registers of the walk: what they hold changes nothing while no lease is live."""
-WALKS = 200
+CHECKS = 200
+"""Elements of the register walk, and requests of the link's check."""
+CLOCK_LOW, CLOCK_HIGH = 0.95, 1.05
+"""An oscillator that is off by more is another one."""
 DEADLINE_US = 20_000
 """Of the peer that nobody is."""
 LATENCY_US = 20_000
@@ -67,13 +71,28 @@ class _Skip(Exception):
 
 
 class Selftest:
-    """All checks on one open client. `cable`: one joins the board's two ports."""
+    """All checks on one open client.
 
-    def __init__(self, client: Client, number: int, seed: int = 1, cable: bool = False) -> None:
+    `cable`: one joins the board's two ports. `phys`: bus and address of each port's PHY; none: the
+    device has none. `pace` and `checks`: how long it takes; less on a simulated board."""
+
+    def __init__(
+        self,
+        client: Client,
+        number: int,
+        seed: int = 1,
+        cable: bool = False,
+        phys: tuple[tuple[int, int], ...] = (),
+        pace: Pace | None = None,
+        checks: int = CHECKS,
+    ) -> None:
         self._client = client
         self._number = number
         self._rng = random.Random(seed)
         self._cable = cable
+        self._pace = pace or Pace()
+        self._checks = checks
+        self._loopback = Loopback(client, phys, self._pace)
         self._identity: Identity | None = None
 
     def run(self) -> Iterator[Result]:
@@ -85,15 +104,18 @@ class Selftest:
             ("clock", self._clock),
             ("ports", self._ports),
             ("event latency", self._event),
-            ("cable loop", self._loop),
+            ("port loopback", self._hello),
             ("receive delay", self._delay),
+            ("cable loop", self._loop),
         )
         for name, check in checks:
             try:
                 yield Result(name, Outcome.PASS, check())
             except _Skip as skip:
                 yield Result(name, Outcome.SKIPPED, str(skip))
-            except _Fault as fault:
+            except NoPage:
+                yield Result(name, Outcome.SKIPPED, "this device has no PHYs")
+            except (_Fault, LoopFailed) as fault:
                 yield Result(name, Outcome.FAIL, str(fault))
             except DeviceFailed as failed:
                 yield Result(name, Outcome.FAIL, str(failed))
@@ -114,17 +136,17 @@ class Selftest:
 
     def _link(self) -> str:
         before = self._client.read("uart")
-        for _ in range(50):
+        for _ in range(self._checks):
             self._client.read("magic")
         after = self._client.read("uart")
         bad = after["bad_frames"] - before["bad_frames"]
         if bad:
-            raise _Fault(f"{bad} bad frames of 50: check cable and ground")
+            raise _Fault(f"{bad} bad frames of {self._checks}: check cable and ground")
         return f"round trip {self._client.round_trip_us} µs"
 
     def _walk(self) -> str:
         """Random words written and read back, all over."""
-        for _ in range(WALKS):
+        for _ in range(self._checks):
             register = BY_NAME[self._rng.choice(WALKED)]
             index = self._rng.randrange(self._count(register.name))
             fields = {
@@ -141,21 +163,28 @@ class Selftest:
             self._client.write(register.name, index, **resets)
             if wrong:
                 raise _Fault(f"{register.name}[{index}].{wrong[0]}: not as written")
-        return f"{WALKS} elements written and read back"
+        return f"{self._checks} elements written and read back"
 
     def _count(self, name: str) -> int:
         count = BY_NAME[name].count
         return min(count, self._known.peers) if name in ("peer_timing", "bucket") else count
 
     def _clock(self) -> str:
-        """The board's microseconds against this machine's, over the link's own jitter."""
-        begin, first = self._client.now_us, self._client.read("now")["us"]
-        self._client.wait(500_000)
-        end, last = self._client.now_us, self._client.read("now")["us"]
-        error = (last - first) / (end - begin) - 1
-        if abs(error) > 0.05:
+        """The board's microseconds against this machine's: each reading came at some time between
+        question and answer."""
+        asked, first, answered = self._time()
+        self._client.wait(self._pace.clock_us)
+        asked_again, last, answered_again = self._time()
+        least_us, most_us = asked_again - answered, answered_again - asked
+        if not CLOCK_LOW * least_us <= last - first <= CLOCK_HIGH * most_us:
+            error = (last - first) / ((least_us + most_us) / 2) - 1
             raise _Fault(f"its clock is off by {error:+.1%}: wrong oscillator?")
-        return f"within {abs(error):.1%}"
+        return f"{last - first} µs within {least_us} to {most_us}"
+
+    def _time(self) -> tuple[int, int, int]:
+        """When it was asked, what it said, when the answer was there."""
+        asked = self._client.now_us
+        return asked, self._client.read("now")["us"], self._client.now_us
 
     def _ports(self) -> str:
         lines = []
@@ -217,11 +246,7 @@ class Selftest:
     def _resign(self) -> None:
         """Armed, kicked once, then left alone; afterwards unfenced."""
         settings = Settings(lease_ms=100, watchdog=WatchdogAction.RESIGN_FENCE)
-        message = Harp(HarpType.HELLO, GROUP, 1, flags=int(HarpFlag.A), lifetime_s=1, interval_ms=1)
-        header = Codec(DEFAULT_CODE_POINTS).build(SOURCE, MULTICAST, message)
-        frame = hello_frame(MAC, SOURCE, MULTICAST, header)
-        slot = SlotSpec(SlotKey(GROUP, "", resign=True), frame, MH_OFFSET)
-        self._client.run(install_slot(0, 0, slot, ()))
+        self._client.run(install_slot(0, 0, _slot(HarpFlag.A, resign=True), ()))
         guard = BY_NAME["guard"].offset
         self._client.write_words(guard, guard_words(settings, armed=True))
         self._client.kick()
@@ -233,5 +258,43 @@ class Selftest:
         if not (state["fired"] and state["fenced"]):
             raise _Fault("the watchdog did not fire, or the fence did not close")
 
+    def _hello(self) -> str:
+        """A HELLO out of the network port, back through its PHY: counted, and seen as a peer's."""
+        with self._loopback.looped(_slot(HarpFlag(0), period_us=self._loopback.period_us)):
+            self._loopback.pass_on(False)
+            spec = PeerSpec(PeerKey(GROUP, SOURCE), True, PeerMode.SEEN, deadline_us=0)
+            self._client.run(install_peer(0, spec))
+            before = self._client.read("peer_state")["accepted"]
+            frames, bad = self._loopback.counted(0, 0)
+            seen = self._client.read("peer_state")["accepted"] - before
+            self._client.write_words(BY_NAME["peer"].address(0) + 4, (0,))
+        if not frames:
+            raise _Fault("port 0: nothing comes back through its PHY")
+        if bad:
+            raise _Fault(f"port 0: {bad} bad frames of {frames} through its PHY")
+        if not seen:
+            raise _Fault(f"{frames} HELLOs came back and none was seen as a peer's")
+        return f"{frames} HELLOs came back, {seen} seen as a peer's"
+
     def _delay(self) -> str:
-        raise _Skip("this gateware fixes the delay when it is built (rx_delay_steps)")
+        """How much later the pins may be read until frames break: the margin of the delays."""
+        lines = []
+        with self._loopback.looped(_slot(HarpFlag(0), period_us=self._loopback.period_us)):
+            for port in range(self._known.ports):
+                last = self._loopback.window(port)
+                if last < 0:
+                    raise _Fault(f"port {port}: no whole frame comes back: does its PHY delay?")
+                if last < LEAST_STEPS:
+                    raise _Fault(
+                        f"port {port}: frames break {last * STEP_PS} ps behind the delay in use"
+                    )
+                lines.append(f"port {port}: {last * STEP_PS} ps to spare")
+        return ", ".join(lines)
+
+
+def _slot(flags: HarpFlag, *, resign: bool = False, period_us: int = 1_000_000) -> SlotSpec:
+    """HELLOs of a sender that nobody is."""
+    message = Harp(HarpType.HELLO, GROUP, 1, flags=int(flags), lifetime_s=1, interval_ms=1)
+    header = Codec(DEFAULT_CODE_POINTS).build(SOURCE, MULTICAST, message)
+    frame = hello_frame(MAC, SOURCE, MULTICAST, header)
+    return SlotSpec(SlotKey(GROUP, "", resign=resign), frame, MH_OFFSET, period_us=period_us)

@@ -54,6 +54,7 @@ PINS: dict[str, str] = {
             "pins.latency",
             "pins.judged",
             "serial.every_register",
+            "serial.selftest",
         ),
         "colorlight_5a75b_r7",
     ),

@@ -18,8 +18,9 @@ from harp.offload.client import Client, DeviceFailed
 from harp.offload.session import Ask
 from harp.tables.link import MAX_BAUD, MAX_WORDS, LinkOp
 from harp.tables.register_schema import WORD_BITS, Access, Field, Register
-from harp.tables.registers import REGISTERS
+from harp.tables.registers import BOARD_PAGE, REGISTERS
 from harp_sim.pins.bench import Bench
+from harp_sim.pins.selftest import Outcome, sheet
 
 BOARD = os.environ.get("HARP_BOARD", "")
 SINGLES = int(os.environ.get("HARP_REGISTER_SINGLES", "300"))
@@ -29,11 +30,12 @@ STILL = {("guard", "armed"): 0}
 ALIVE = frozenset(
     {
         *("now", "uart", "guard_state", "port_state", "event_pending", "event"),
-        *("kick_answer", "peer_state"),
+        *("kick_answer", "peer_state", "mdio_answer"),
     }
 )
 """RO registers whose value is not that after reset: time, links, events, others' sequences."""
 Element = tuple[Register, int]
+ALL = tuple(sorted((*REGISTERS, *BOARD_PAGE), key=lambda register: register.offset))
 
 
 @dataclass
@@ -149,7 +151,7 @@ class Walk:
 
 def every_element() -> list[Element]:
     """In order of addresses."""
-    return [(r, n) for r in REGISTERS for n in range(r.count)]
+    return [(r, n) for r in ALL for n in range(r.count)]
 
 
 def gaps() -> list[int]:
@@ -199,3 +201,25 @@ async def every_register(dut: Any) -> None:
 def any_written(register: Register) -> bool:
     """Whether the host can change something that stays."""
     return any(each.access in (Access.RW, Access.W1C) for each in register.fields)
+
+
+@cocotb.test()
+async def selftest(dut: Any) -> None:
+    """`harp-board selftest` on the simulated top: good, then with eyes that are too narrow."""
+    bench = Bench(dut, BOARD, MAX_BAUD)
+    await bench.start()
+    good = await bench.host(lambda client: sheet(bench.board, client))
+    for result in good.values():
+        dut._log.info(f"{result.check}: {result.outcome} {result.detail}")
+    skipped = {name for name, result in good.items() if result.outcome is Outcome.SKIPPED}
+    assert skipped == {"cable loop"}, good
+    assert not [result for result in good.values() if result.outcome is Outcome.FAIL], good
+    await bench.host(bench.wait_for_links)
+    bench.eye = (0, 10)
+    narrow = await bench.host(lambda client: sheet(bench.board, client))
+    failed = {name for name, result in narrow.items() if result.outcome is Outcome.FAIL}
+    assert failed == {"receive delay"}, narrow
+    bench.eye = (4, 60)
+    closed = await bench.host(lambda client: sheet(bench.board, client))
+    failed = {name for name, result in closed.items() if result.outcome is Outcome.FAIL}
+    assert failed == {"port loopback", "receive delay"}, closed

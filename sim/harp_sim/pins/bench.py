@@ -48,8 +48,12 @@ STATUS_HUNDRED = {
     "B50612D": {0x19: 0x8504},
     "KSZ9031": {1: 0x796D, 0x1F: 0x28},
 }
-POWERED_DOWN = 1 << 11
-"""Bit of the basic control register (IEEE 802.3 §22.2.4.1.5)."""
+POWERED_DOWN, LOOPBACK_BIT = 1 << 11, 1 << 14
+"""Bits of the basic control register (IEEE 802.3 §22.2.4.1)."""
+DELAYS = {"88E1512": (21, 1 << 5), "B50612D": (0x18, 1 << 8)}
+"""Register and bit that make a PHY delay what is received; others do it by themselves."""
+EYE = (0, 60)
+"""Steps of 25 ps: a nibble stands for 4 ns, and the PHY's delay puts the edge in its middle."""
 T = TypeVar("T")
 
 
@@ -77,9 +81,21 @@ class Port:
         """When each frame's preamble began at the pins, ps."""
         self.moved = 0
         self._collector = Collector()
-        self._push = self._pop = self._stamp_pop = 0
-        for name in ("stopped", "cut", "push", "chunk", "stamp_pop", "pop", "by_hand"):
+        self._push = self._pop = self._stamp_pop = self._eye = 0
+        self._loop = False
+        for name in (
+            "stopped",
+            "cut",
+            "loop",
+            "eye",
+            "push",
+            "chunk",
+            "stamp_pop",
+            "pop",
+            "by_hand",
+        ):
             self.set(name, 0)
+        self.set("by_hand", 0)
         self.set("status", UP)
 
     def set(self, name: str, value: int) -> None:
@@ -99,6 +115,19 @@ class Port:
         """Queues frames."""
         for line in lines:
             self.to_play.extend(chunks(line))
+
+    def eye(self, steps: tuple[int, int] | None) -> None:
+        """First and last delay of the pins at which nibbles are right; None: at none."""
+        value = 1 << 14 | steps[1] << 7 | steps[0] if steps else 0
+        if value != self._eye:
+            self._eye = value
+            self.set("eye", value)
+
+    def loop(self, on: bool) -> None:
+        """The PHY's own loopback."""
+        if on != self._loop:
+            self._loop = on
+            self.set("loop", on)
 
     def move(self) -> bool:
         """One chunk each way."""
@@ -166,6 +195,8 @@ class Bench:
         self.board: Board = simulated(name)
         self.ports = [Port(dut, n) for n in range(self.board.ports)]
         self.wires = [Phys(bus.phy, bus.addresses) for bus in self.board.buses]
+        self.eye = EYE
+        """Of both ports, while the PHY delays."""
         self.rng = random.Random(cocotb.RANDOM_SEED)
         self._ppm, self._baud = ppm, baud
         for n in range(len(self.wires)):
@@ -249,6 +280,14 @@ class Bench:
             same = before == [port.moved for port in self.ports]
             quiet_ns = quiet_ns + STEP_NS if same else 0
 
+    def _follow(self) -> None:
+        """What the PHYs' registers do to their pins."""
+        for number, port in enumerate(self.ports):
+            phy, held = self.board.buses[self._place(number)[0]].phy, self.registers(number)
+            register, bit = DELAYS.get(phy.name, (PHY_IDENTIFIER_2, 0))
+            port.eye(self.eye if held.get(register, 0) & bit or not bit else None)
+            port.loop(bool(held.get(BASIC_CONTROL, 0) & LOOPBACK_BIT))
+
     async def _pump(self) -> None:
         while True:
             for port in self.ports:
@@ -262,6 +301,7 @@ class Bench:
         while True:
             await RisingEdge(mdc)
             wire.rising(int(line.value))
+            self._follow()
             await Timer(20, "ns")
             drive.value = int(wire.driving)
             value.value = wire.drives

@@ -48,10 +48,15 @@ module OFS1P3DX (input D, input SP, input SCLK, input CD, output reg Q);
   always @(posedge SCLK) if (CD) Q <= 0; else if (SP) Q <= D;
 endmodule
 
-// Steps of 25 ps count in the eye of `phy.v` alone.
-module DELAYG (input A, output Z);
+// Delays nothing here; `phy.v` looks at `steps` of 25 ps, and what that does to the eye.
+module DELAYF (input A, input LOADN, input MOVE, input DIRECTION, output Z, output CFLAG);
   parameter DEL_MODE = "USER_DEFINED", DEL_VALUE = 0;
+  reg [6:0] steps = DEL_VALUE;
+  assign CFLAG = steps == 127;
   assign Z = A;
+  always @(negedge MOVE, negedge LOADN)
+    if (~LOADN) steps <= DEL_VALUE;
+    else if (~CFLAG) steps <= steps + 1;
 endmodule
 
 // The bench makes the clocks: that of the line from one twice as fast, which tells where the middle

@@ -18,6 +18,9 @@ module phy (
   input tx_ctl,
 
   input stopped,        // no clock
+  input loop,           // what is sent comes back, and nothing else (both clocks of 250 MHz alike)
+  input [6:0] delay,    // of the board's receive pins, steps of 25 ps
+  input [14:0] eye,     // {there is one 1, last step within it 7, first 7}
   input cut,            // no carrier: what is played meanwhile is lost
   input [3:0] status,   // in-band: link, speed, duplex
   input push,
@@ -50,8 +53,12 @@ module phy (
   wire [7:0] error_at = head[1040:1033];
   wire [15:0] gap = head[1056:1041];
   wire there = in != out;
+  reg [7:0] looped = 0;
+  reg looped_dv = 0, looped_er = 0;
   wire [7:0] octet = head[{n, 3'b000} +: 8];
   wire erred = error_at == {1'b0, n};
+  wire clear = eye[14] & (delay >= eye[6:0]) & (delay <= eye[13:7]);
+  wire [3:0] noise = clear ? 4'h0 : {delay[0] ^ head[3], ~delay[0], 2'b01};
   wire playing = there & (idled == gap);
   assign free = 6'(in - out) < DEPTH - 2;
   assign idle = ~there;
@@ -81,9 +88,13 @@ module phy (
     end else begin
       {rx_data, rx_ctl} <= {status, 1'b0};
       {high, high_ctl} <= {status, 1'b0};
+      if (loop & looped_dv) begin
+        {rx_data, rx_ctl} <= {looped[3:0] ^ noise, 1'b1};
+        {high, high_ctl} <= {looped[7:4], ~looped_er};
+      end
       if (playing) begin
-        if (~cut) begin
-          {rx_data, rx_ctl} <= {octet[3:0], 1'b1};
+        if (~cut & ~loop) begin
+          {rx_data, rx_ctl} <= {octet[3:0] ^ noise, 1'b1};
           {high, high_ctl} <= {octet[7:4], ~erred};
         end
         if (n == 0 && gap != 0) begin
@@ -139,6 +150,7 @@ module phy (
       low <= tx_data;
       dv <= tx_ctl;
     end else begin
+      {looped, looped_dv, looped_er} <= {now, dv, er};
       if (dv) begin
         held <= 1;
         held_octet <= now;

@@ -27,6 +27,8 @@ CHUNK_BITS, TAKEN_BITS = 1057, 1122
 _PHY_INPUTS = {
     "stopped": 1,
     "cut": 1,
+    "loop": 1,
+    "eye": 15,
     "status": 4,
     "push": 1,
     "chunk": CHUNK_BITS,
@@ -113,6 +115,7 @@ def _connected(board: Board, top: str) -> Iterator[str]:
         names = (*_PHY_INPUTS, *_PHY_OUTPUTS)
         links = [f".{k}({k}_{n})" for k in names]
         links += [f".clk(clk_phy_{n})", ".clk_line(clk_line)"]
+        links.append(f".delay(board.rx_{n}_data_0_delay.steps)")
         links += [f".{d}_{p}({d}_{p}_{n})" for d in ("rx", "tx") for p in ("clk", "data", "ctl")]
         yield f"phy phy_{n} ({', '.join(links)});"
     for n in range(len(board.buses)):
