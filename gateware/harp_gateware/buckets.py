@@ -4,7 +4,7 @@ Ref: ITU-T I.371 (generic cell rate algorithm); `harp.tables.offload.Bucket`; of
 """
 
 from amaranth import Cat, Module, Mux, Signal, signed
-from amaranth.lib import memory, stream, wiring
+from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from harp.tables.offload import BUCKETS
@@ -15,6 +15,12 @@ from harp_gateware.layouts import BUCKET_INDEX, RAM_REQUEST, RAM_RESPONSE, TIME_
 BUCKET = BY_NAME["bucket"]
 LAGS = 3
 """Look-ups of a frame, one a clock; one of them at most takes its token."""
+LAG_BITS = 2
+SPAN = 48
+"""Bits of a time; the sign of a difference tells what is past."""
+
+NEXT = data.StructLayout({"due": SPAN, "index": BUCKET_INDEX, "limited": 1})
+"""What is written if the token is taken."""
 
 
 class Buckets(wiring.Component):
@@ -26,7 +32,8 @@ class Buckets(wiring.Component):
 
     A bucket conforms if `now_us + tolerance_us >= due`; then `due` = max(now_us, due) + period_us.
     `due` starts at 0. Period 0: always conforms, `due` stays. The host's accesses wait for a clock
-    that is not `busy`; settings count from the next look-up on.
+    that is not `busy`; settings count from the next look-up on. Times are kept in 48 bits: a bucket
+    that was not asked for over 4 years may refuse frames.
     """
 
     def __init__(self, peers: int) -> None:
@@ -48,7 +55,7 @@ class Buckets(wiring.Component):
         m = Module()
         self._at, self._index = Signal(BUCKET_INDEX), Signal(BUCKET_INDEX)
         self._period, self._tolerance = Signal(WORD_BITS), Signal(WORD_BITS)
-        self._due = Signal(TIME_US)
+        self._due = Signal(SPAN)
         self._settings(m)
         self._dues(m)
         self._judge(m)
@@ -60,7 +67,10 @@ class Buckets(wiring.Component):
         The row that is written is never one that counts and is read in the same clock.
         """
         ram = memory.Memory(
-            shape=len(value), depth=self._depth, init=rows, attrs={"no_rw_check": 1}
+            shape=len(value),
+            depth=self._depth,
+            init=rows,
+            attrs={"no_rw_check": 1, "ram_style": "block"},
         )
         m.submodules[name] = ram
         write, read = ram.write_port(), ram.read_port()
@@ -105,17 +115,16 @@ class Buckets(wiring.Component):
 
     def _judge(self, m: Module) -> None:
         """Lead over now, then conformance, then the time that is due next."""
-        lead = Signal(signed(TIME_US))
+        lead = Signal(signed(SPAN))
         tolerance, period = Signal(WORD_BITS), Signal(WORD_BITS)
-        due = Signal(TIME_US)
-        base, token = Signal(TIME_US), Signal(WORD_BITS)
-        after = [Signal(TIME_US, name=f"after_{n}") for n in range(LAGS)]
-        index = [Signal(BUCKET_INDEX, name=f"index_{n}") for n in range(2 + LAGS)]
-        limited = [Signal(name=f"limited_{n}") for n in range(1 + LAGS)]
-        far = lead[WORD_BITS : TIME_US - 1].any()
+        now, due = self.now_us[:SPAN], Signal(SPAN)
+        base, token = Signal(SPAN), Signal(WORD_BITS)
+        index = [Signal(BUCKET_INDEX, name=f"index_{n}") for n in range(2)]
+        limited = Signal()
+        far = lead[WORD_BITS : SPAN - 1].any()
         m.d.sync += [
             # First clock behind the settings: how far the bucket is ahead of now.
-            lead.eq(self._due - self.now_us),
+            lead.eq(self._due - now),
             due.eq(self._due),
             tolerance.eq(self._tolerance),
             period.eq(self._period),
@@ -124,26 +133,22 @@ class Buckets(wiring.Component):
             self.o_conforms.eq(
                 (lead < 0) | (~far & (lead[:WORD_BITS] <= tolerance)) | (period == 0)
             ),
-            base.eq(Mux(lead < 0, self.now_us, due)),
+            base.eq(Mux(lead < 0, now, due)),
             token.eq(period),
             index[1].eq(index[0]),
-            limited[0].eq(period != 0),
-            # Third.
-            after[0].eq(base + token),
-            index[2].eq(index[1]),
-            limited[1].eq(limited[0]),
+            limited.eq(period != 0),
         ]
-        for n in range(1, LAGS):
-            m.d.sync += [
-                after[n].eq(after[n - 1]),
-                index[2 + n].eq(index[1 + n]),
-                limited[1 + n].eq(limited[n]),
-            ]
-        with m.Switch(self.lag):
-            for n in range(LAGS):
-                with m.Case(n):
-                    m.d.comb += [
-                        self._write.addr.eq(index[2 + n]),
-                        self._write.data.eq(after[n]),
-                        self._write.en.eq(self.take & limited[1 + n]),
-                    ]
+        # Third: kept for the one that takes its token.
+        m.submodules.after = after = memory.Memory(shape=NEXT, depth=1 << LAG_BITS, init=[])
+        write, read = after.write_port(), after.read_port(domain="comb")
+        m.d.comb += [
+            write.en.eq(1),
+            write.data.due.eq(base + token),
+            write.data.index.eq(index[1]),
+            write.data.limited.eq(limited),
+            read.addr.eq(write.addr - 1 - self.lag),
+            self._write.addr.eq(read.data.index),
+            self._write.data.eq(read.data.due),
+            self._write.en.eq(self.take & read.data.limited),
+        ]
+        m.d.sync += write.addr.eq(write.addr + 1)

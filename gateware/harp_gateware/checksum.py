@@ -45,16 +45,20 @@ class Checksum(wiring.Component):
         source, destination = Signal(WORD + 1), Signal(WORD + 1)
         pseudo, part = Signal(WORD + 2), Signal(WORD + 1)
         adds, begins = Signal(), Signal()
-        total = Signal(SUM)
-        # (Header Len + 1) x 8, and next header.
-        length = self.i.p.header_len * WORD_OCTETS + WORD_OCTETS + NEXT_HEADER
+        total, sum_ = Signal(SUM), Signal(WORD + 1)
+        # Length is (Header Len + 1) x 8; what is the same in every MH goes with the source.
+        length = self.i.p.header_len * WORD_OCTETS
+        # A word is one of three, so that one adder is enough.
+        before = Mux(self.i.p.source, source, destination)
+        first_of = Mux(mh, length, Mux(self.i.p.source, WORD_OCTETS + NEXT_HEADER, 0))
+        m.d.comb += sum_.eq(word + Mux(first, first_of, Mux(mh, 0, before)))
         with m.If(self.i.valid & self.i.p.source):
-            m.d.sync += source.eq(word + Mux(first, 0, source))
+            m.d.sync += source.eq(sum_)
         with m.If(self.i.valid & self.i.p.destination):
-            m.d.sync += destination.eq(word + Mux(first, 0, destination))
+            m.d.sync += destination.eq(sum_)
         m.d.sync += [
             pseudo.eq(source + destination),
-            part.eq(word + Mux(first, length, 0)),
+            part.eq(sum_),
             adds.eq(mh),
             begins.eq(first),
         ]

@@ -112,7 +112,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant("transit is local", "rx.mh_check", "facts", zero, _fact("transit")),
     # Verdict, buckets, counters.
     Mutant("a bucket never empties", "rx.verdict.buckets", "o_conforms", ones),
-    Mutant("a token a microsecond early", "rx.verdict.buckets", "after_0", more(-1)),
+    Mutant("a token a microsecond early", "rx.verdict.buckets", "base", more(-1)),
     Mutant("a bucket off by one", "rx.verdict.buckets", "index_0", flipped(1)),
     Mutant(
         "the outcome pass is drop",
