@@ -16,8 +16,10 @@ from harp.tables.offload import (
 from harp_gateware.layouts import EVENT, TIME_US, EventCode
 from harp_gateware.priority import lowest
 
-SPAN = 36
-"""Bits of the guard's times: its longest wait is 2^32 µs, and the sign tells what is past."""
+SPAN = 34
+"""Bits of the host link's times: its longest wait is 2^32 µs, and the sign tells what is past."""
+NEAR = 28
+"""Bits of the others, which are at most 200 ms ahead; now may jump by two minutes."""
 KINDS = (
     (EventCode.WATCHDOG_FIRED, 0),
     (EventCode.FENCED, 0),
@@ -30,8 +32,8 @@ KINDS = (
 
 
 def _reached(now: Value, due: Value) -> Value:
-    """`now` is at `due` or past it."""
-    return ~(now - due)[SPAN - 1]
+    """`now` is at `due` or past it; both have one bit more than the longest wait."""
+    return ~(now[: len(due)] - due)[len(due) - 1]
 
 
 class Guard(wiring.Component):
@@ -43,7 +45,7 @@ class Guard(wiring.Component):
     but the event. Else `run` ends, `resign` is 1 for a clock at once and 1 and 2 ms later, and the
     fence closes with the last (at once if no slot `resigns`), until `unfence`.
 
-    `run`: slots may run. `plain`: nothing is enforced. Everything is registered: 3 clocks behind
+    `run`: slots may run. `plain`: nothing is enforced. Everything is registered: 5 clocks behind
     `now_us` and the links.
     """
 
@@ -96,22 +98,25 @@ class Guard(wiring.Component):
         return m
 
     def _lease(self, m: Module) -> None:
-        """Kicked: the length in µs, a clock later its end, a clock later it is live."""
-        length_ms = Mux(self.lease_ms > MAX_LEASE_MS, MAX_LEASE_MS, self.lease_ms)
-        length, until = Signal(range(1000 * MAX_LEASE_MS + 1)), Signal(SPAN)
-        kicked, renewed = Signal(), Signal()
-        left = Signal(SPAN)
+        """Kicked: its length in two clocks, its end, what is left, and whether it is over."""
+        length_ms, thrice = Signal(8), Signal(10)
+        long = self.lease_ms > MAX_LEASE_MS
+        length, until = Signal(range(1000 * MAX_LEASE_MS + 1)), Signal(NEAR)
+        kicked = Signal(5)  # clocks ago
+        left, over = Signal(NEAR), Signal()
         m.d.sync += [
-            length.eq((length_ms << 10) - (length_ms << 4) - (length_ms << 3)),
-            kicked.eq(self.kick),
-            renewed.eq(kicked),
-            left.eq(until - self._now),
-            self.lease_left_us.eq(Mux(self.lease & ~left[SPAN - 1], left, 0)),
+            length_ms.eq(Mux(long, MAX_LEASE_MS, self.lease_ms)),
+            thrice.eq(Mux(long, 3 * MAX_LEASE_MS, self.lease_ms + (self.lease_ms << 1))),
+            length.eq((length_ms << 7) - thrice << 3),  # 8 x 125
+            kicked.eq(Cat(self.kick, kicked)),
+            left.eq(until - self._now[:NEAR]),
+            over.eq(left[-1] | (left == 0)),
+            self.lease_left_us.eq(Mux(self.lease & ~left[-1], left, 0)),
         ]
-        m.d.comb += self._lost.eq(self.lease & ~kicked & ~renewed & _reached(self._now, until))
-        with m.If(kicked):
-            m.d.sync += until.eq(self._now + length)
-        with m.Elif(renewed):
+        m.d.comb += self._lost.eq(self.lease & over & ~kicked.any())
+        with m.If(kicked[1]):
+            m.d.sync += until.eq(self._now[:NEAR] + length)
+        with m.Elif(kicked[2]):
             m.d.sync += self.lease.eq(1)
         with m.Elif(self._lost):
             m.d.sync += self.lease.eq(0)
@@ -146,18 +151,26 @@ class Guard(wiring.Component):
 
     def _resign(self, m: Module) -> None:
         """At once, and again after 1 and 2 ms; then the fence."""
-        left, due = Signal(range(RESIGN_REPEATS)), Signal(SPAN)
-        again = (left != 0) & _reached(self._now, due)
+        left, due = Signal(range(RESIGN_REPEATS)), Signal(NEAR)
+        waited, judged = Signal(), Signal()  # `due` is over; so it was, of what it is now
+        again = (left != 0) & waited & judged
+        begins = self._stop | again
         m.d.comb += self._fence.eq(
             ~self.fenced & Mux(self._stop, ~self.resigns, again & (left == 1))
         )
-        m.d.sync += self.resign.eq(self._stop | again)
+        m.d.sync += [
+            self.resign.eq(begins),
+            waited.eq(_reached(self._now, due)),
+            judged.eq(~begins),
+        ]
+        with m.If(begins):
+            m.d.sync += due.eq(Mux(self._stop, self._now[:NEAR], due) + RESIGN_SPACING_US)
         with m.If(self._stop):
-            m.d.sync += [left.eq(RESIGN_REPEATS - 1), due.eq(self._now + RESIGN_SPACING_US)]
+            m.d.sync += left.eq(RESIGN_REPEATS - 1)
         with m.Elif(self.unfence):
             m.d.sync += left.eq(0)
         with m.Elif(again):
-            m.d.sync += [left.eq(left - 1), due.eq(due + RESIGN_SPACING_US)]
+            m.d.sync += left.eq(left - 1)
 
     def _announce(self, m: Module) -> None:
         """Events one a clock; each waits in a bit of its own."""

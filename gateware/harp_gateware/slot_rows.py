@@ -198,18 +198,32 @@ class SlotRows(wiring.Component):
         ]
 
     def _answer(self, m: Module) -> None:
-        """A clock behind the quiet one; of `kick_answer` behind the second."""
+        """Two clocks behind the quiet one; of `kick_answer` behind the second."""
         slot, state, kick = self._area
-        answer = Signal(WORD_BITS)
-        settings = Mux(self._word[1], Mux(self._word[0], self._sequence, self._jitter), self._pair)
-        with m.If(self._serve):
-            m.d.sync += answer.eq(Mux(state, self._count, settings))
-            with m.If(kick):
-                m.d.sync += answer.eq(Cat(answer[SEQUENCE:], self._sequence))
-        ready = Cat(slot, state, kick & self._half)
+        answer, served, late_word = Signal(WORD_BITS), Signal(), Signal.like(self._word)
+        ready, late_state = Signal(len(SLOT_AREAS)), Signal()
+        pair, count, jitter, sequence = (
+            Signal(len(value), name=f"row_{n}")
+            for n, value in enumerate((self._pair, self._count, self._jitter, self._sequence))
+        )
+        m.d.sync += [
+            pair.eq(self._pair),
+            count.eq(self._count),
+            jitter.eq(self._jitter),
+            sequence.eq(self._sequence),
+            served.eq(self._serve),
+            late_word.eq(self._word),
+            late_state.eq(state),
+            ready.eq(Mux(self._serve, Cat(slot, state, kick & self._half), 0)),
+        ]
+        settings = Mux(late_word[1], Mux(late_word[0], sequence, jitter), pair)
+        with m.If(served):
+            m.d.sync += answer.eq(Mux(late_state, count, settings))
+            with m.If(~ready[0] & ~ready[1]):
+                m.d.sync += answer.eq(Cat(answer[SEQUENCE:], sequence))
         for n, area in enumerate(SLOT_AREAS):
             port = getattr(self, f"o_ram_{area}")
-            m.d.sync += port.valid.eq(self._serve & ready[n])
+            m.d.sync += port.valid.eq(ready[n])
             m.d.comb += port.p.data.eq(answer)
 
 

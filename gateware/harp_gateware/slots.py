@@ -105,29 +105,32 @@ class Slots(wiring.Component):
         m.d.comb += self.resigns.eq(quits.any())
 
     def _schedule(self, m: Module) -> None:
-        """One slot after the other: is it due, and when next; 3 clocks a slot, 25 to 40 if it is.
+        """One slot after the other: is it due, and when next; 4 clocks a slot, 25 to 40 if it is.
 
         A slot that begins to run counts from now.
         """
         rows = self._rows
         index = Signal(range(SLOTS))
         started = Signal(self._slots)
-        here = (1 << index)[: self._slots]
+        here = Signal(self._slots, init=1)  # a bit for `index`
+        runs, known = Signal(), Signal()  # of this slot, a clock ago
         late, due = Signal(), Signal(SPAN)
         period, percent = Signal(32), Signal(rows.schedule.jitter.shape())
         m.d.sync += [
             self._pending.eq(self._pending & ~self._taken & self._runs),
             started.eq(started & self._runs),
         ]
-        runs = (self._runs & here).any()
+        m.d.sync += [runs.eq((self._runs & here).any()), known.eq((started & here).any())]
         draw, drawn, interval = self._interval(m, period, percent)
         m.d.comb += [rows.index.eq(index), rows.due.eq(due + interval)]
         with m.FSM() as fsm:
+            with m.State("Turn"):
+                m.next = "Fetch"
             with m.State("Fetch"):
                 m.d.sync += [
                     period.eq(rows.schedule.period_us),
                     percent.eq(rows.schedule.jitter),
-                    due.eq(Mux((started & here).any(), rows.schedule.due, self._now)),
+                    due.eq(Mux(known, rows.schedule.due, self._now)),
                 ]
                 with m.If(~rows.look):
                     m.next = "Look"
@@ -141,8 +144,11 @@ class Slots(wiring.Component):
                     m.d.comb += draw.eq(1)
                     m.next = "Draw"
                 with m.Else():
-                    m.d.sync += index.eq(Mux(index == self._slots - 1, 0, index + 1))
-                    m.next = "Fetch"
+                    m.d.sync += [
+                        index.eq(Mux(here[-1], 0, index + 1)),
+                        here.eq(here.rotate_left(1)),
+                    ]
+                    m.next = "Turn"
             with m.State("Draw"):
                 with m.If(drawn):
                     m.next = "Set"
@@ -153,10 +159,10 @@ class Slots(wiring.Component):
                         rows.miss.eq((self._pending & ~self._taken & here).any()),
                     ]
                     m.d.sync += [
-                        started.eq((started & self._runs) | here),
+                        started.eq((started | here) & self._runs),
                         self._pending.eq((self._pending & ~self._taken | here) & self._runs),
                     ]
-                m.next = "Fetch"
+                m.next = "Turn"
         self._schedule_quiet = fsm.ongoing("Judge")
 
     @staticmethod
@@ -232,7 +238,7 @@ class Slots(wiring.Component):
         urgent, following = Signal(), Signal(16)
         due = Mux(self._resign.any(), self._resign, Mux(self._free, self._pending, 0))
         here = (1 << who)[: self._slots]
-        given, last = rows.slot.length, rows.sequence
+        last = rows.sequence
         unsaid = Signal()  # it is out, and not counted
         m.d.comb += [
             sender.slot.eq(who),
@@ -262,10 +268,10 @@ class Slots(wiring.Component):
             with m.State("Look"):
                 m.d.comb += [rows.look.eq(1), self._taken.eq(here)]
                 m.d.sync += slot.eq(rows.slot)
-                with m.If((given == 0) | (given > TEMPLATE_OCTETS)):
-                    m.d.sync += slot.length.eq(TEMPLATE_OCTETS)
                 m.next = "Count"
             with m.State("Count"):
+                with m.If((slot.length == 0) | (slot.length > TEMPLATE_OCTETS)):
+                    m.d.sync += slot.length.eq(TEMPLATE_OCTETS)
                 # After 65535 comes 1 (harp.md §2.1).
                 m.d.sync += following.eq((last + 1)[:16] | last.all())
                 m.next = "Start"

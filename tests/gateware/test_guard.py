@@ -11,7 +11,7 @@ from harp_gateware.guard import Guard
 from harp_gateware.layouts import EventCode
 
 Script = Callable[["Bench", Any], Coroutine[Any, Any, None]]
-SETTLE = 6
+SETTLE = 10
 
 
 class Bench:
