@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,14 +95,25 @@ def place_core(folder: Path, part: Part, seed: int, target_mhz: float) -> Placed
 
 
 def run_tool(command: list[str], folder: Path) -> None:
+    """Runs a tool that stands beside this Python, or else on PATH. Raises `ToolFailed`."""
+    name = command[0]
+    beside = Path(sys.executable).with_name(name)
+    tool = str(beside) if beside.exists() else shutil.which(name)
+    if tool is None:
+        raise ToolFailed(f"{name}: not found beside {sys.executable} or on PATH: make setup")
     environment = os.environ | {"YOSYS_MAX_THREADS": "1", "PYTHONHASHSEED": "0"}
     result = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+        [tool, *command[1:]],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if result.returncode:
         (folder / "error.log").write_text(result.stdout + result.stderr, encoding="utf-8")
         last = (result.stderr.strip().splitlines() or ["no message"])[-1]
-        raise ToolFailed(f"{command[0]}: {last} (see {folder / 'error.log'})")
+        raise ToolFailed(f"{name}: {last} (see {folder / 'error.log'})")
 
 
 def _placed(part: str, seed: int, report: dict[str, Any]) -> Placed:

@@ -26,7 +26,7 @@ pseudo-header."""
 class Checksum(wiring.Component):
     """Adds words without end-around carries, which are folded in at the end.
 
-    `word` is what comes now, `i` what the word of 2 clocks ago counts as. `good` holds from 3
+    `word` is what comes now, `i` what the word of 2 clocks ago counts as. `good` holds from 4
     clocks after the MH's last word at `i` until another MH begins. Length and next header of the
     pseudo-header are taken from the MH's first word.
     """
@@ -39,28 +39,35 @@ class Checksum(wiring.Component):
         m = Module()
         lanes = [big_endian(self.word.word_select(n, 16)) for n in range(LANES)]
         halves = [Signal(17, name=f"half_{n}") for n in range(LANES // 2)]
-        word, first, mh = Signal(WORD), self.i.p.first, self.i.valid & self.i.p.mh
+        sum_of_two, word = Signal(WORD), Signal(WORD)
+        now, valid = Signal(SUMMAND), Signal()
+        mh = valid & now.mh
         m.d.sync += [half.eq(sum(lanes[2 * n : 2 * n + 2])) for n, half in enumerate(halves)]
-        m.d.sync += word.eq(sum(halves))
+        m.d.sync += [
+            sum_of_two.eq(sum(halves)),
+            word.eq(sum_of_two),
+            now.eq(self.i.p),
+            valid.eq(self.i.valid),
+        ]
         source, destination = Signal(WORD + 1), Signal(WORD + 1)
         pseudo, part = Signal(WORD + 2), Signal(WORD + 1)
         adds, begins = Signal(), Signal()
         total, sum_ = Signal(SUM), Signal(WORD + 1)
         # Length is (Header Len + 1) x 8; what is the same in every MH goes with the source.
-        length = self.i.p.header_len * WORD_OCTETS
+        length = now.header_len * WORD_OCTETS
         # A word is one of three, so that one adder is enough.
-        before = Mux(self.i.p.source, source, destination)
-        first_of = Mux(mh, length, Mux(self.i.p.source, WORD_OCTETS + NEXT_HEADER, 0))
-        m.d.comb += sum_.eq(word + Mux(first, first_of, Mux(mh, 0, before)))
-        with m.If(self.i.valid & self.i.p.source):
+        before = Mux(now.source, source, destination)
+        first_of = Mux(mh, length, Mux(now.source, WORD_OCTETS + NEXT_HEADER, 0))
+        m.d.comb += sum_.eq(word + Mux(now.first, first_of, Mux(mh, 0, before)))
+        with m.If(valid & now.source):
             m.d.sync += source.eq(sum_)
-        with m.If(self.i.valid & self.i.p.destination):
+        with m.If(valid & now.destination):
             m.d.sync += destination.eq(sum_)
         m.d.sync += [
             pseudo.eq(source + destination),
             part.eq(sum_),
             adds.eq(mh),
-            begins.eq(first),
+            begins.eq(now.first),
         ]
         with m.If(adds):
             m.d.sync += total.eq(part + Mux(begins, pseudo, total))

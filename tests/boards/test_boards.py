@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from harp_boards.boards import BOARDS
 from harp_boards.build import _SOURCE, _figures, with_margin
 from harp_boards.cli import harp_board
 from harp_boards.flash import explain
+from harp_boards.synthesis import ToolFailed, run_tool
 from harp_gateware.device import TX_HZ, DeviceParams
 
 COLORLIGHT = BOARDS["colorlight_5a75b_r7"]
@@ -139,3 +141,16 @@ def test_clocks_that_come_in_have_their_margin() -> None:
 
 def test_places_in_the_source_are_not_built_in() -> None:
     assert _SOURCE.sub("", '(* src = "/home/me/top.py:3" *) wire a;') == " wire a;"
+
+
+def test_tools_are_found_beside_this_python_or_said_to_be_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    with pytest.raises(ToolFailed, match=r"^a-tool: not found beside .*\Z"):
+        run_tool(["a-tool"], tmp_path)
+    (tmp_path / "a-tool").write_text("#!/bin/sh\ntouch here-$1\n", encoding="utf-8")
+    (tmp_path / "a-tool").chmod(0o755)
+    run_tool(["a-tool", "1"], tmp_path)
+    assert (tmp_path / "here-1").exists()
