@@ -138,19 +138,18 @@ class MhCheck(wiring.Component):
             m.d.sync += coming.eq(self._index + (self._index != 7))
 
     def _follow(self, m: Module) -> None:
-        """The first Mobility Header of the frame, to its end: `o_mh`."""
+        """The frame's Mobility Header, to its end: `o_mh`."""
         octets = self._word.data
-        seen, active = Signal(), Signal()
+        active = Signal()
         left = Signal(8)
-        before = ~self._word.first & seen
         inside = ~self._word.first & active
-        self._begins = self._valid & self._start & self.walked.p.kind.mobility & ~before
+        # Once a frame: behind it the walk starts no header of a kind.
+        self._begins = self._valid & self._start & self.walked.p.kind.mobility
         length = octets.word_select(1, 8)
         self._in_mh = self._begins | (self._valid & inside)
         last = Mux(self._begins, length == 0, left == 1)
         with m.If(self._valid):
             m.d.sync += [
-                seen.eq(before | self._begins),
                 active.eq(self._in_mh & ~last),
                 left.eq(Mux(self._begins, length, left - 1)),
             ]

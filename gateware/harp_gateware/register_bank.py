@@ -22,6 +22,8 @@ SAMPLE_WORDS = 2
 """Words of the widest field that the gateware writes; a wider one is read word by word."""
 NIBBLE = 4
 """Bits of an address decoded together: a LUT."""
+DECODE_CLOCKS = 4
+"""Which register is hit; what its word is; what that is of all; what follows from it."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,7 @@ class RegisterBank(wiring.Component):
     their value for one clock (wider than a bit: `__strobe` says when); a W1C field's input sets
     its flop while 1. An array is one port, element n at index n.
 
-    Answers in 5 clocks, with a RAM area its owner's time and one more. No such word, an element
+    Answers in 8 clocks, with a RAM area its owner's time and one more. No such word, an element
     that this build has not, or what a monitor refuses (`drop` actions, an armed fence): `error`,
     data 0, nothing written.
     """
@@ -138,18 +140,17 @@ class RegisterBank(wiring.Component):
         fetch = ~self._request.write & ((self._word == 0) | self._request.first)
         ram_valid, ram_data = self._ram_ports(m)
         write = self._request.write & self._top & ~self._refused
-        settled = Signal()
+        settled, step = Signal(), Signal(range(DECODE_CLOCKS))
         with m.FSM():
             with m.State("Idle"):
                 m.d.comb += self.i_request.ready.eq(~self.o_response.valid)
                 with m.If(self.i_request.ready & self.i_request.valid):
                     m.d.sync += self._request.eq(self.i_request.p)
-                    m.next = "Match"
-            with m.State("Match"):
-                m.next = "Decode"
+                    m.next = "Decode"
             with m.State("Decode"):
-                m.d.sync += settled.eq(0)
-                m.next = "Settle"
+                m.d.sync += [step.eq(step + 1), settled.eq(0)]
+                with m.If(step == DECODE_CLOCKS - 1):
+                    m.next = "Settle"
             with m.State("Settle"):
                 # Twice: the units' words pass two registers on their way here.
                 m.d.sync += settled.eq(1)
@@ -186,7 +187,7 @@ class RegisterBank(wiring.Component):
             m.d.sync += self.o_response.valid.eq(0)
 
     def _decode(self, m: Module) -> None:
-        """Which register, then which element and unit: two clocks from `self._request`."""
+        """Which register, then which element and unit: DECODE_CLOCKS from `self._request`."""
         address = self._request.address
         hits, chosen = [], []
         for register in self._registers:
@@ -216,16 +217,19 @@ class RegisterBank(wiring.Component):
                 ).any()
             ),
         ]
-        word, top, writable, alone = (
-            self._either([place[n] for place in chosen]) for n in range(4)
-        )
+        # A clock for each step: of the register that is hit, of all, and what follows from it.
+        word, more, writable, alone = (Signal.like(part) for part in chosen[0])
         self._writable = Signal()
         number = Mux(alone & ~self._request.write, 0, word)
+        m.d.sync += [
+            part.eq(self._either([place[n] for place in chosen]))
+            for n, part in enumerate((word, more, writable, alone))
+        ]
         m.d.sync += [
             # Units in RAM are aligned.
             self._offset.eq(Cat(address[: len(self._word)] & ~number, address[len(self._word) :])),
             self._word.eq(number),
-            self._top.eq(top),
+            self._top.eq(~more),
             self._writable.eq(writable),
         ]
         self._hits = {r.name: h for h, r in zip(hits, self._registers, strict=True)}
@@ -241,23 +245,28 @@ class RegisterBank(wiring.Component):
     def _place(
         self, m: Module, register: Register, hit: Signal
     ) -> tuple[Value, Value, Value, Value]:
-        """The word's number in its unit, is it the last, may it be written, is it read alone; 0 if
-        not hit."""
-        inside = Signal(range(UNIT_WORDS))
-        top, writable, alone = Signal(), Signal(), Signal()
+        """The word's number in its unit, do more follow, may it be written (in RAM), is it read
+        alone; all 0 of most, and a clock behind a hit of others."""
+        inside = Signal(range(UNIT_WORDS), name=f"inside_{register.name}")
+        more = Signal(name=f"more_{register.name}")
+        writable = Signal(name=f"writable_{register.name}")
+        alone = Signal(name=f"alone_{register.name}")
+        in_ram = register.home is Home.RAM
+        m.d.sync += [inside.eq(0), more.eq(0), writable.eq(0), alone.eq(0)]
         with m.If(hit):
             with m.Switch(self._low(register)):
                 for unit in units(register):
-                    assert register.home is Home.FLOPS or unit.word % unit.words == 0
+                    assert not in_ram or unit.word % unit.words == 0
+                    written = any(f.access is not Access.RO for f in unit.fields)
                     for n in range(unit.words):
                         with m.Case(self._row(register, unit.word + n)):
-                            m.d.comb += [
+                            m.d.sync += [
                                 inside.eq(n),
-                                top.eq(n == unit.words - 1),
-                                writable.eq(any(f.access is not Access.RO for f in unit.fields)),
+                                more.eq(n != unit.words - 1),
+                                writable.eq(in_ram and written),
                                 alone.eq(unit.words > SAMPLE_WORDS),
                             ]
-        return inside, top, writable, alone
+        return inside, more, writable, alone
 
     def _low(self, register: Register) -> Value:
         """Bits of the address that tell the words of an element apart."""

@@ -61,12 +61,14 @@ class SlotRows(wiring.Component):
     `schedule` is the row of `index`, but while `look` (not its `due`), when `slot` is the head of
     `who`. `sequence` is that of `counter`. `set_due` writes `due` to the row of `index`,
     `set_sequence` `following` to that of `counter`; `miss` adds one to `missed` of `index`, `sent`
-    to `sent` of `who`, but not with `miss`. The host's access waits for a clock that is `quiet`, in
-    which none of all this may be used. `periodic` and `resigns` say what each slot's flags make it,
+    to `sent` of `who`: one of them at a time, and neither while `counting`. The host's access waits
+    for a clock that is `quiet`; in the next one, which is `serving`, the rows are the host's and
+    none of all this may be used. `periodic` and `resigns` say what each slot's flags make it,
     neither after reset.
     """
 
     quiet: In(1)
+    serving: Out(1)
     index: In(INDEX)
     schedule: Out(SCHEDULE)
     set_due: In(1)
@@ -76,6 +78,7 @@ class SlotRows(wiring.Component):
     look: In(1)
     slot: Out(HEAD)
     sent: In(1)
+    counting: Out(1)
     counter: In(INDEX)
     sequence: Out(SEQUENCE)
     set_sequence: In(1)
@@ -95,8 +98,8 @@ class SlotRows(wiring.Component):
         self._half = Signal()  # second half of a word of `kick_answer`
         self._at = Signal(INDEX)
         self._word = Signal(range(SLOT.stride))
-        self._serve = Signal()
-        self._write = Signal(SLOT.stride)  # a bit a word
+        self._writes = Signal(SLOT.stride)  # a bit a word that is to be written
+        self._write = Signal(SLOT.stride)
         self._ask(m)
         self._settings(m)
         self._counters(m)
@@ -104,7 +107,7 @@ class SlotRows(wiring.Component):
         return m
 
     def _ask(self, m: Module) -> None:
-        """One access of the host, until a quiet clock."""
+        """One access of the host, until a clock that serves it."""
         access, address = self._access, self._access.address
         for n, area in enumerate(SLOT_AREAS):
             port = getattr(self, f"i_ram_{area}")
@@ -112,15 +115,17 @@ class SlotRows(wiring.Component):
                 m.d.sync += [access.eq(port.p), self._area[n].eq(1), self._half.eq(0)]
         slot, _, kick = self._area
         low = len(self._word)
-        m.d.comb += [
-            self._serve.eq(self.quiet & self._area.any()),
-            self._at.eq(Mux(slot, address[low:], address[1:])),
+        armed = Signal()  # where the access goes is known
+        at = Mux(slot, address[low:], address[1:])
+        m.d.sync += [
+            armed.eq(self._area.any() & ~self.serving),
+            self.serving.eq(self.quiet & armed & ~self.serving),
+            self._at.eq(Mux(kick, Cat(self._half, address[:2]), at)),
             self._word.eq(Mux(slot, address[:low], address[0])),
-            self._write.eq(Mux(self._serve & slot & access.write, 1 << self._word, 0)),
+            self._writes.eq(Mux(slot & access.write, 1 << address[:low], 0)),
         ]
-        with m.If(kick):
-            m.d.comb += self._at.eq(Cat(self._half, address[:2]))
-        with m.If(self._serve):
+        m.d.comb += self._write.eq(Mux(self.serving, self._writes, 0))
+        with m.If(self.serving):
             m.d.sync += [self._half.eq(1), self._area.eq(Mux(kick & ~self._half, self._area, 0))]
 
     def _ram(
@@ -132,11 +137,11 @@ class SlotRows(wiring.Component):
         host: Value,
         init: Sequence[int] = (0,) * SLOTS,
     ) -> tuple[Value, memory.WritePort]:
-        """A RAM: what `reader` reads and writes, in a quiet clock the host."""
+        """A RAM: what `reader` reads and writes, and in its clock the host."""
         m.submodules[name] = ram = memory.Memory(shape=width, depth=len(init), init=init)
         read, write = ram.read_port(domain="comb"), ram.write_port()
         m.d.comb += [
-            read.addr.eq(Mux(self.quiet, host, reader)),
+            read.addr.eq(Mux(self.serving, host, reader)),
             write.addr.eq(read.addr),
         ]
         return read.data, write
@@ -186,19 +191,25 @@ class SlotRows(wiring.Component):
                 ]
 
     def _counters(self, m: Module) -> None:
-        """`sent` of all slots, then `missed`."""
-        reader = Mux(self.miss, Cat(self.index, Const(MISSED, 1)), self.who)
+        """`sent` of all slots, then `missed`: read, one more, written."""
+        at, busy, more = Signal(range(PAIR)), Signal(2), Signal(WORD_BITS)
         count, set_count = self._ram(
-            m, "counts", WORD_BITS, reader, Cat(self._at, self._word[0]), (0,) * PAIR
+            m, "counts", WORD_BITS, at, Cat(self._at, self._word[0]), (0,) * PAIR
         )
         self._count = count
         m.d.comb += [
-            set_count.data.eq(count + 1),
-            set_count.en.eq(self.miss | self.sent),
+            self.counting.eq(busy.any()),
+            set_count.data.eq(more),
+            set_count.en.eq(busy[1]),
         ]
+        m.d.sync += [busy.eq(Cat(self.miss | self.sent, busy)), more.eq(count + 1)]
+        with m.If(self.miss):
+            m.d.sync += at.eq(Cat(self.index, Const(MISSED, 1)))
+        with m.Elif(self.sent):
+            m.d.sync += at.eq(self.who)
 
     def _answer(self, m: Module) -> None:
-        """Two clocks behind the quiet one; of `kick_answer` behind the second."""
+        """Two clocks behind the one that serves; of `kick_answer` behind the second."""
         slot, state, kick = self._area
         answer, served, late_word = Signal(WORD_BITS), Signal(), Signal.like(self._word)
         ready, late_state = Signal(len(SLOT_AREAS)), Signal()
@@ -211,10 +222,10 @@ class SlotRows(wiring.Component):
             count.eq(self._count),
             jitter.eq(self._jitter),
             sequence.eq(self._sequence),
-            served.eq(self._serve),
+            served.eq(self.serving),
             late_word.eq(self._word),
             late_state.eq(state),
-            ready.eq(Mux(self._serve, Cat(slot, state, kick & self._half), 0)),
+            ready.eq(Mux(self.serving, Cat(slot, state, kick & self._half), 0)),
         ]
         settings = Mux(late_word[1], Mux(late_word[0], sequence, jitter), pair)
         with m.If(served):

@@ -113,14 +113,18 @@ class Slots(wiring.Component):
         index = Signal(range(SLOTS))
         started = Signal(self._slots)
         here = Signal(self._slots, init=1)  # a bit for `index`
-        runs, known = Signal(), Signal()  # of this slot, a clock ago
+        runs, known, waits = Signal(), Signal(), Signal()  # this slot does, a clock ago
         late, due = Signal(), Signal(SPAN)
         period, percent = Signal(32), Signal(rows.schedule.jitter.shape())
         m.d.sync += [
             self._pending.eq(self._pending & ~self._taken & self._runs),
             started.eq(started & self._runs),
         ]
-        m.d.sync += [runs.eq((self._runs & here).any()), known.eq((started & here).any())]
+        m.d.sync += [
+            runs.eq((self._runs & here).any()),
+            known.eq((started & here).any()),
+            waits.eq((self._pending & here).any()),
+        ]
         draw, drawn, interval = self._interval(m, period, percent)
         m.d.comb += [rows.index.eq(index), rows.due.eq(due + interval)]
         with m.FSM() as fsm:
@@ -132,7 +136,7 @@ class Slots(wiring.Component):
                     percent.eq(rows.schedule.jitter),
                     due.eq(Mux(known, rows.schedule.due, self._now)),
                 ]
-                with m.If(~rows.look):
+                with m.If(~rows.look & ~rows.serving):
                     m.next = "Look"
             with m.State("Look"):
                 m.d.sync += late.eq(~(self._now - due)[SPAN - 1])
@@ -153,17 +157,17 @@ class Slots(wiring.Component):
                 with m.If(drawn):
                     m.next = "Set"
             with m.State("Set"):
-                with m.If(runs):
-                    m.d.comb += [
-                        rows.set_due.eq(1),
-                        rows.miss.eq((self._pending & ~self._taken & here).any()),
-                    ]
+                with m.If(~runs):
+                    m.next = "Turn"
+                with m.Elif(~rows.counting):
+                    m.d.comb += [rows.set_due.eq(1), rows.miss.eq(waits)]
                     m.d.sync += [
                         started.eq((started | here) & self._runs),
                         self._pending.eq((self._pending & ~self._taken | here) & self._runs),
                     ]
-                m.next = "Turn"
-        self._schedule_quiet = fsm.ongoing("Judge")
+                    m.next = "Turn"
+        self._schedule_sets = fsm.ongoing("Set")
+        self._schedule_quiet = fsm.ongoing("Turn")
 
     @staticmethod
     def _interval(m: Module, period: Signal, percent: Signal) -> tuple[Signal, Signal, Signal]:
@@ -235,11 +239,21 @@ class Slots(wiring.Component):
         wiring.connect(m, wiring.flipped(self.o_ram_slot_template), sender.o_ram)
         rows = self._rows
         who, slot = Signal(range(SLOTS)), Signal(HEAD)
-        urgent, following = Signal(), Signal(16)
-        due = Mux(self._resign.any(), self._resign, Mux(self._free, self._pending, 0))
+        following = Signal(16)
+        due, urgent = Signal(self._slots), Signal()  # who is to be sent; they are resigns
+        resigns = Signal()  # the one that is sent
         here = (1 << who)[: self._slots]
-        last = rows.sequence
         unsaid = Signal()  # it is out, and not counted
+        free = self._free & ~unsaid & ~self._spent
+        m.d.sync += [
+            due.eq(Mux(self._resign.any(), self._resign, Mux(free, self._pending, 0))),
+            urgent.eq(self._resign.any()),
+            # Whoever must stop says nothing more, unless it is on the line.
+            sender.cancel.eq(~resigns & ~(self._runs & here).any()),
+            # A clock behind the sender's `done`, which hangs on the line.
+            unsaid.eq(sender.done | (unsaid & ~rows.sent)),
+            self._spent.eq(rows.sent),
+        ]
         m.d.comb += [
             sender.slot.eq(who),
             sender.mh_offset.eq(slot.mh_offset),
@@ -253,27 +267,27 @@ class Slots(wiring.Component):
             sender.patch_checksum.eq(flag(slot.flags, SlotFlag.CHECKSUM)),
             self.request.eq(sender.request),
             sender.grant.eq(self.grant),
-            # Whoever must stop says nothing more, unless it is on the line.
-            sender.cancel.eq(~urgent & ~(self._runs & here).any()),
-            self._spent.eq(unsaid & ~rows.miss),
-            rows.sent.eq(self._spent),
+            rows.sent.eq(unsaid & ~self._schedule_sets & ~rows.counting),
         ]
-        # A clock behind the sender's `done`, which hangs on the line.
-        m.d.sync += unsaid.eq(sender.done | (unsaid & rows.miss))
         with m.FSM() as fsm:
             with m.State("Idle"):
-                m.d.sync += [who.eq(lowest(due)), urgent.eq(self._resign.any())]
+                m.d.sync += [who.eq(lowest(due)), resigns.eq(urgent)]
                 with m.If(due.any()):
                     m.next = "Look"
             with m.State("Look"):
-                m.d.comb += [rows.look.eq(1), self._taken.eq(here)]
+                m.d.comb += rows.look.eq(1)
                 m.d.sync += slot.eq(rows.slot)
-                m.next = "Count"
-            with m.State("Count"):
+                with m.If(~rows.serving):
+                    m.d.comb += self._taken.eq(here)
+                    m.next = "Fetch"
+            with m.State("Fetch"):
                 with m.If((slot.length == 0) | (slot.length > TEMPLATE_OCTETS)):
                     m.d.sync += slot.length.eq(TEMPLATE_OCTETS)
+                m.d.sync += following.eq(rows.sequence)
+                m.next = "Count"
+            with m.State("Count"):
                 # After 65535 comes 1 (harp.md §2.1).
-                m.d.sync += following.eq((last + 1)[:16] | last.all())
+                m.d.sync += following.eq((following + 1)[:16] | following.all())
                 m.next = "Start"
             with m.State("Start"):
                 m.d.comb += [
@@ -282,10 +296,10 @@ class Slots(wiring.Component):
                 ]
                 m.next = "Send"
             with m.State("Send"):
-                with m.If(~sender.busy & ~(unsaid & rows.miss)):
+                with m.If(~sender.busy & ~unsaid):
                     m.next = "Idle"
         waits = fsm.ongoing("Idle") | (fsm.ongoing("Send") & ~unsaid)
-        m.d.comb += rows.quiet.eq(self._schedule_quiet & waits)
+        m.d.comb += rows.quiet.eq(self._schedule_quiet & waits & ~rows.counting)
 
 
 assert SHARE * 4 // 5 == 40, "50 n octets' time are 40 n over the octets in 0.8 µs"
