@@ -136,7 +136,10 @@ class RegisterBank(wiring.Component):
         return m
 
     def _control(self, m: Module) -> None:
-        """One access: decode, fetch the unit or write it, answer."""
+        """One access: decode, fetch the unit or write it, answer.
+
+        What is not asked is 0: of flops and RAMs one is, so that one OR joins them.
+        """
         fetch = ~self._request.write & ((self._word == 0) | self._request.first)
         ram_valid, ram_data = self._ram_ports(m)
         write = self._request.write & self._top & ~self._refused
@@ -161,7 +164,7 @@ class RegisterBank(wiring.Component):
             with m.State("Act"):
                 m.next = "Answer"
                 with m.If(self._known & fetch & ~self._in_ram):
-                    m.d.sync += self._sample.eq(self._fetched)
+                    m.d.sync += self._sample.eq(self._fetched | ram_data)
                 with m.If(self._known & write & ~self._in_ram):
                     m.d.comb += self._strobe.eq(1)
                 with m.If(self._known & self._in_ram & (fetch | (write & self._writable))):
@@ -170,7 +173,7 @@ class RegisterBank(wiring.Component):
             with m.State("Ram"):
                 with m.If(ram_valid):
                     with m.If(~self._request.write):
-                        m.d.sync += self._sample.eq(ram_data)
+                        m.d.sync += self._sample.eq(self._fetched | ram_data)
                     m.next = "Answer"
             with m.State("Answer"):
                 word = self._sample.word_select(self._word[0], WORD_BITS)

@@ -107,6 +107,7 @@ class RxPath(wiring.Component):
             self.o_words.valid.eq(align.o.valid),
             self.o_words.payload.eq(align.o.payload),
             self.o_vlan.eq(align.meta.vlan.id),
+            self._length.meta.eq(align.meta),
         ]
 
     def _streams(self, m: Module) -> None:
