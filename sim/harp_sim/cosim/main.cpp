@@ -30,6 +30,7 @@
 #include <cstring>
 #include <deque>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "Vdevice.h"
@@ -143,12 +144,68 @@ private:
 };
 
 // The serial cable: a pseudo terminal behind a link in the file system.
+//
+// In a thread of its own: poll and read of a terminal wait for a kernel thread of ordinary priority
+// (tty_buffer_flush_work), and no frame may wait for that.
 class Serial {
 public:
-    explicit Serial(std::string link) : link_(std::move(link)) {}
-    ~Serial() { pull(); }
+    explicit Serial(std::string link) : link_(std::move(link)) {
+        if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, line_)) fail("socket pair");
+        if (pipe(control_)) fail("pipe");
+        plug();
+        // Now: who has SCHED_DEADLINE may start none.
+        thread_ = std::thread([this] { run(); });
+    }
 
-    int fd() const { return master_; }
+    ~Serial() {
+        order('.');
+        thread_.join();
+        pull();
+    }
+
+    int fd() const { return line_[0]; }
+
+    // '-': the cable is pulled, '+': it is plugged in, '.': the end.
+    void order(char what) {
+        if (write(control_[1], &what, 1) != 1) fail("pipe");
+    }
+
+    void read_into(std::deque<uint8_t>& octets) {
+        uint8_t some[4096];
+        ssize_t count;
+        while ((count = recv(line_[0], some, sizeof some, 0)) > 0)
+            octets.insert(octets.end(), some, some + count);
+    }
+
+    void write_from(Octets& octets) {
+        if (!octets.empty()) pass_on(line_[0], octets.data(), octets.size());
+        octets.clear();
+    }
+
+private:
+    // Nobody reads: the line does not wait for anybody either.
+    static void pass_on(int to, const uint8_t* octets, size_t count) {
+        if (write(to, octets, count) < 0) {}
+    }
+
+    void run() {
+        uint8_t some[4096];
+        for (;;) {
+            pollfd waiting[] = {
+                {master_, POLLIN, 0}, {line_[1], POLLIN, 0}, {control_[0], POLLIN, 0}};
+            poll(waiting, 3, -1);
+            ssize_t count;
+            if (waiting[1].revents && (count = recv(line_[1], some, sizeof some, 0)) > 0)
+                if (master_ >= 0) pass_on(master_, some, size_t(count));
+            if (waiting[0].revents && (count = read(master_, some, sizeof some)) > 0)
+                pass_on(line_[1], some, size_t(count));
+            char what;
+            if (!waiting[2].revents || read(control_[0], &what, 1) != 1) continue;
+            if (what == '.') return;
+            if (what == '-') pull();
+            if (what == '+') plug();
+        }
+    }
 
     void plug() {
         if (master_ >= 0) return;
@@ -171,22 +228,10 @@ public:
         master_ = slave_ = -1;
     }
 
-    void read_into(std::deque<uint8_t>& octets) {
-        uint8_t some[4096];
-        ssize_t count;
-        while (master_ >= 0 && (count = read(master_, some, sizeof some)) > 0)
-            octets.insert(octets.end(), some, some + count);
-    }
-
-    void write_from(Octets& octets) {
-        // Nobody reads: the line does not wait for anybody either.
-        if (master_ >= 0 && !octets.empty() && write(master_, octets.data(), octets.size()) < 0) {}
-        octets.clear();
-    }
-
-private:
     std::string link_;
     int master_ = -1, slave_ = -1;
+    int line_[2], control_[2];
+    std::thread thread_;
 };
 
 // Ports of the design for one side, by reference.
@@ -336,7 +381,6 @@ int main(int count, char** words) {
     for (int number : {SIGUSR1, SIGUSR2, SIGTERM, SIGINT}) sigaction(number, &act, nullptr);
     Interface network(words[1]), host(words[2]);
     Serial serial(words[3]);
-    serial.plug();
     Device device(network, host, serial);
     printf("running\n");
     fflush(stdout);
@@ -344,11 +388,11 @@ int main(int count, char** words) {
     while (!ended) {
         if (pulled) {
             pulled = 0;
-            serial.pull();
+            serial.order('-');
         }
         if (plugged) {
             plugged = 0;
-            serial.plug();
+            serial.order('+');
         }
         pollfd waiting[] = {
             {network.fd(), POLLIN, 0}, {host.fd(), POLLIN, 0}, {serial.fd(), POLLIN, 0}};
