@@ -290,6 +290,16 @@ def test_refused() -> None:
     assert streaming.phase is Phase.STREAMING, "a refusal overtaken by the answer"
 
 
+def test_broken_off() -> None:
+    """The active lost us for a moment: our repeated SS-REQ is refused, and nothing more comes."""
+    streaming = exchange()
+    streaming.arrived(reply(1, position=AT), 1)
+    assert streaming.deadline is not None
+    assert streaming.expire(streaming.deadline) == [streaming.ask()]
+    assert streaming.arrived(reply(1, status=128), 4 * S) is Arrival.USELESS
+    assert (streaming.phase, streaming.status) == (Phase.REFUSED, 128)
+
+
 def test_another_answer_under_the_same_number_ends_it() -> None:
     asked = exchange()
     asked.arrived(reply(1, position=AT), 1)

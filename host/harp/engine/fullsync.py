@@ -150,6 +150,13 @@ class Exchange:
         self.status = message.status
         return Arrival.USELESS
 
+    def _refuse_late(self, message: Harp, now: int) -> Arrival:
+        """The answer was broken off, if the SS-REQ was repeated since anything came of it; else the
+        refusal is an old one, overtaken by the answer."""
+        if self._wait == self._config.sync.ss_req_timer_us:
+            return Arrival.USELESS
+        return self._refuse(message, now)
+
     def _break_off(self, message: Harp, now: int) -> Arrival:
         """Another answer under the same number."""
         self._turn(Phase.FAILED)

@@ -60,7 +60,7 @@ _STOPPED = "nothing is waited for"
 
 _RULES: tuple[Rule[Happening, Phase], ...] = (
     (_H.REFUSAL, (ASKED,), "refuse", (REFUSED,), "nothing is applied"),
-    (_H.REFUSAL, (STREAMING,), "ignore", (), "overtaken by the answer"),
+    (_H.REFUSAL, (STREAMING,), "refuse_late", (REFUSED,), "if it was asked again: broken off"),
     (_H.REFUSAL, _ENDED, "ignore", (), _CLOSED),
     (_H.OTHER_ANSWER, (ASKED,), "ignore", (), "there is no first to differ from"),
     (_H.OTHER_ANSWER, (STREAMING,), "break_off", (FAILED,), "the two must not be mixed"),
