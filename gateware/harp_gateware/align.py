@@ -111,7 +111,8 @@ class Align(wiring.Component):
         self._started = (self._head >= 4) | ((self._head == 3) & ~self._two)
         self._fresh = self._head == Mux(self._two, 4, 3)
         self._tail = Signal()  # a word follows behind the last, or instead of any
-        self._meta, self._held = Signal(FRAME_META), Signal(FRAME_META)
+        self._meta = Signal(FRAME_META)
+        self._held = Signal(FRAME_META)
         m.d.sync += self._held.eq(self._meta)
         m.d.comb += [
             self._meta.not_ipv6.eq(self._not_ipv6),
