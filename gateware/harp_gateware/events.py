@@ -33,12 +33,15 @@ COUNT = 16
 SPACING_US = US_PER_S // MAX_FLOOD_EVENTS_PER_SECOND
 RARE = (EventCode.REPLAY, EventCode.FLOOD)
 """Kinds that are pushed at most once in SPACING_US each."""
-TOLD = 27
-"""Bits of the time of the last push: repeats are due after 20 ms, and asked for more often."""
+TICK = 5
+"""Pushes are spaced in units of 2^5 µs: numbers of so many bits less."""
+TOLD = 19
+"""Bits of the time of the last push, 16 s: repeats are due after 20 ms, and asked for more often.
+With count and flag it fills a block RAM's width."""
 AREAS = ("event", "event_pending")
 EVENT_AREA = BY_NAME["event"]
 
-ROW = data.StructLayout({"first": TIME_US, "count": COUNT, "told_us": TOLD, "told": 1})
+ROW = data.StructLayout({"first": TIME_US, "count": COUNT, "told_at": TOLD, "told": 1})
 QUEUED = data.StructLayout({"id": ID, "stamp": STAMP})
 
 
@@ -49,10 +52,11 @@ class Events(wiring.Component):
     a clock. An entry takes 4 clocks. The scan for the next push begins at the highest priority
     after each push and looks at an id in 5 clocks, if nothing is entered meanwhile.
 
-    A push is repeated EVENT_REPEAT_US after the last one, until `ack` with the count that the event
-    then has; another count only makes it due at once. Flags and counts are exact; pushes of
-    `replay` and `flood` are 100 ms apart in each kind. Counts stay at 65,535. An `ack` while one is
-    under way (5 clocks, behind what waits to be entered) is ignored: its event is pushed again.
+    A push is repeated EVENT_REPEAT_US after the last one, or up to 32 µs sooner, until `ack` with
+    the count that the event then has; another count only makes it due at once. Flags and counts are
+    exact; pushes of `replay` and `flood` are 100 ms apart in each kind, or up to 64 µs more. Counts
+    stay at 65,535. An `ack` while one is under way (5 clocks, behind what waits to be entered) is
+    ignored: its event is pushed again.
     """
 
     def __init__(self, depths: tuple[int, ...]) -> None:
@@ -78,8 +82,16 @@ class Events(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.ram = ram = memory.Memory(shape=ROW, depth=IDS, init=[])
-        self._read, self._write = ram.read_port(), ram.write_port()
+        # A row is written when it is not read, or when what is read is not looked at.
+        rams = [
+            memory.Memory(shape=shape, depth=IDS, init=[], attrs={"no_rw_check": 1})
+            for shape in (TIME_US, ROW.size - TIME_US)
+        ]
+        m.submodules.first, m.submodules.rest = rams
+        reads, writes = [ram.read_port() for ram in rams], [ram.write_port() for ram in rams]
+        fetched = Cat(read.data for read in reads)
+        self._write = data.View(ROW, Signal(ROW.size, name="written"))
+        self._write_first, self._write_rest = (write.en for write in writes)
         self._id = Signal(ID)
         self._row = Signal(ROW)
         m.submodules.pending = pending = memory.Memory(
@@ -90,13 +102,13 @@ class Events(wiring.Component):
         self._flag = Signal()  # `self._id` is pending
         self._kind, index = self._id[-4:], self._id[:5]
         m.d.comb += [
-            self._read.addr.eq(self._id),
-            self._write.addr.eq(self._id),
+            *(port.addr.eq(self._id) for port in (*reads, *writes)),
+            Cat(write.data for write in writes).eq(self._write.as_value()),
             flags.addr.eq(self._kind),
             self._set_flags.addr.eq(self._kind),
         ]
         m.d.sync += [
-            self._row.eq(self._read.data),
+            self._row.eq(fetched),
             self._flags.eq(flags.data),
             self._flag.eq(self._flags.bit_select(index, 1)),
         ]
@@ -153,25 +165,32 @@ class Events(wiring.Component):
         address = self._access.address
         self._asked_id = Mux(self._all, address[:4] << 5, address[low : low + ID])
         second = EVENT_AREA.field("count").at // WORD_BITS
-        pick = Mux(self._access.address[:low] == second, self._row.count, self._row.first)
+        counts = Signal()
+        pick = Mux(counts, self._row.count, self._row.first)
         answer = Signal(TIME_US)
         m.d.comb += [self.o_ram_event.p.data.eq(answer), self.o_ram_event_pending.p.data.eq(answer)]
         m.d.sync += [
             self.o_ram_event.valid.eq(self._served & ~self._all),
             self.o_ram_event_pending.valid.eq(self._served & self._all),
+            counts.eq(self._access.address[:low] == second),
+            answer.eq(Mux(self._all, self._flags, pick)),
         ]
-        with m.If(self._served):
-            m.d.sync += answer.eq(Mux(self._all, self._flags, Mux(self._flag, pick, 0)))
+        # Last, so that they are the flops' own resets.
+        with m.If(self._all | counts | ~self._flag):
+            m.d.sync += answer[WORD_BITS:].eq(0)
+        with m.If(~self._all & ~self._flag):
+            m.d.sync += answer.eq(0)
 
     def _hold_back(self, m: Module) -> None:
         """Whether a rare kind may be pushed again."""
-        now = self.now_us[:TOLD]
+        since_bits = (SPACING_US >> TICK).bit_length() + 1
+        now = self.now_us[TICK:][:since_bits]
         self._held, self._pushed = Signal(), Signal()
         holds: list[Value] = []
         for kind in RARE:
-            since, open_ = Signal(TOLD), Signal(init=1)
+            since, open_ = Signal(since_bits), Signal(init=1)
             past = Signal()
-            m.d.sync += past.eq((now - since)[:TOLD] >= SPACING_US)
+            m.d.sync += past.eq((now - since)[:since_bits] > -(-SPACING_US >> TICK))
             with m.If(past):
                 m.d.sync += open_.eq(1)
             with m.If(self._pushed & (self._kind == kind.value)):
@@ -185,16 +204,18 @@ class Events(wiring.Component):
         stamp = Signal(STAMP)
         now = self.now_us
         past, agrees = Signal(), Signal()
-        waited = (now[:TOLD] - self._row.told_us)[:TOLD]
+        ticks = now[TICK:][:TOLD]
+        waited = (ticks - self._row.told_at)[:TOLD]
         m.d.sync += [
-            past.eq(~self._row.told | (waited >= EVENT_REPEAT_US)),
+            past.eq(~self._row.told | (waited >= EVENT_REPEAT_US >> TICK)),
             agrees.eq(self._row.count == self._ack_count),
         ]
         back = (now[:STAMP] - stamp)[:STAMP]
         set_, clear = Signal(), Signal()
         here = (1 << self._id[:5])[:EVENT_STRIDE]
         m.d.comb += [
-            self._write.data.eq(self._row),
+            self._write.eq(self._row),
+            self._write.first.eq(now - back),
             self._set_flags.data.eq(Mux(set_, self._flags | here, self._flags & ~here)),
             self._set_flags.en.eq(set_ | clear),
         ]
@@ -228,8 +249,12 @@ class Events(wiring.Component):
             with m.State("Look"):
                 m.next = "Act"
                 with m.If(work[0]):
-                    m.d.comb += [set_.eq(1), self._write.en.eq(1)]
-                    self._enter(m, now - back)
+                    m.d.comb += [
+                        set_.eq(1),
+                        self._write_rest.eq(1),
+                        self._write_first.eq(~self._flag),
+                    ]
+                    self._enter(m)
                     m.next = "Choose"
             with m.State("Act"):
                 m.next = "Choose"
@@ -237,8 +262,8 @@ class Events(wiring.Component):
                     m.d.comb += [
                         self._ack_done.eq(1),
                         clear.eq(agrees),
-                        self._write.en.eq(self._flag),
-                        self._write.data.told.eq(0),
+                        self._write_rest.eq(self._flag),
+                        self._write.told.eq(0),
                     ]
                 with m.If(work[2]):
                     m.d.comb += self._served.eq(1)
@@ -248,25 +273,20 @@ class Events(wiring.Component):
                     with m.If(self._flag & past & ~self._held & ~self.o.valid):
                         m.d.comb += [
                             self._pushed.eq(1),
-                            self._write.en.eq(1),
-                            self._write.data.told.eq(1),
-                            self._write.data.told_us.eq(now),
+                            self._write_rest.eq(1),
+                            self._write.told.eq(1),
+                            self._write.told_at.eq(ticks),
                         ]
                         m.d.sync += scan.eq(0)
                         self._push(m)
         with m.If(self.o.valid & self.o.ready):
             m.d.sync += self.o.valid.eq(0)
 
-    def _enter(self, m: Module, at: Value) -> None:
+    def _enter(self, m: Module) -> None:
         count = self._row.count
-        with m.If(self._flag):
-            m.d.comb += self._write.data.count.eq(Mux(count.all(), count, count + 1))
-        with m.Else():
-            m.d.comb += [
-                self._write.data.first.eq(at),
-                self._write.data.count.eq(1),
-                self._write.data.told.eq(0),
-            ]
+        m.d.comb += self._write.count.eq(Mux(self._flag, Mux(count.all(), count, count + 1), 1))
+        with m.If(~self._flag):
+            m.d.comb += self._write.told.eq(0)
 
     def _push(self, m: Module) -> None:
         m.d.sync += [

@@ -39,10 +39,10 @@ SMALL = (
     Edit("events", "self._acked, self._asked = Signal()", "self._acked, self._asked = self.acked"),
     Edit(
         "events",
-        "        m.d.sync += [\n            self._row.eq(self._read.data),",
+        "        m.d.sync += [\n            self._row.eq(fetched),",
         '        spy = pending.read_port(domain="comb")\n'
         "        m.d.comb += self.pending.eq(spy.data)\n"
-        "        m.d.sync += [\n            self._row.eq(self._read.data),",
+        "        m.d.sync += [\n            self._row.eq(fetched),",
     ),
 )
 
