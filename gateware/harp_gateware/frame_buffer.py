@@ -18,8 +18,8 @@ MARGIN = 8
 """Words kept free: room is judged four clocks late, and a cut frame needs one more for its end."""
 VERDICT_CLOCKS = 16
 """A verdict later than this after the last word is a defect of what gives it."""
-UNDECIDED = 32
-"""Frames that have ended but have no verdict yet: one-word frames, 16 clocks."""
+UNDECIDED = 16
+"""Frames that have ended but have no verdict yet: one-word frames, VERDICT_CLOCKS."""
 AGE = 24
 """Bits of the age of a frame in clocks: 0.1 s; an older one counts less."""
 

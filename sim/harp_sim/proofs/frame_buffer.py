@@ -30,7 +30,7 @@ SMALL = (
     Edit("frame_buffer", "MAX_WORDS = MAX_FRAME_OCTETS // WORD_OCTETS", f"MAX_WORDS = {MAX_WORDS}"),
     Edit("frame_buffer", "MIN_WORDS = MIN_FRAME_OCTETS // WORD_OCTETS", f"MIN_WORDS = {MIN_WORDS}"),
     Edit("frame_buffer", "MARGIN = 8", "MARGIN = 5"),
-    Edit("frame_buffer", "UNDECIDED = 32", "UNDECIDED = 6"),
+    Edit("frame_buffer", "UNDECIDED = 16", "UNDECIDED = 6"),
 )
 
 
