@@ -268,12 +268,19 @@ class Monitor(wiring.Component):
     def _command(self, m: Module) -> None:
         """`forget` and `arm` of the host, and its accesses to the rows, between HELLOs."""
         arm, forget = Signal(self._peers), Signal(self._peers)
-        here = (1 << self._host_at)[: self._peers]
+        # Decoded a clock ahead, and in two halves, so that a bit takes one LUT.
+        low, high = Signal(8), Signal(-(-self._peers // 8))
+        m.d.sync += [low.eq(1 << self._host_at[:3]), high.eq(1 << self._host_at[3:])]
+        for waits, new, done in (
+            (arm, self.arm, self._arms),
+            (forget, self.forget, self._forgets),
+        ):
+            ended = Mux(done, low, 0)
+            here = Cat(ended & bit.replicate(len(low)) for bit in high)
+            m.d.sync += waits.eq(waits & ~here[: self._peers] | new)
         waiting = arm | forget
-        m.d.sync += [
-            arm.eq(arm & ~Mux(self._arms, here, 0) | self.arm),
-            forget.eq(forget & ~Mux(self._forgets, here, 0) | self.forget),
-        ]
+        forgets = Signal()  # `self._host_at`
+        m.d.sync += forgets.eq(forget.bit_select(self._host_at, 1))
         for n, area in enumerate(AREAS):
             port = getattr(self, f"i_ram_{area}")
             with m.If(port.valid):
@@ -281,7 +288,6 @@ class Monitor(wiring.Component):
         wide, narrow = (area.stride.bit_length() - 1 for area in (TIMING, SEQUENCE))
         address = self._access.address
         element = Mux(self._area[1], address[narrow:], address[wide:])
-        forgets = Signal()
         free = ~self._busy & ~self._was_busy & self._deadlines.ready
         with m.FSM():
             with m.State("Idle"):
@@ -297,7 +303,6 @@ class Monitor(wiring.Component):
                 m.next = "Serve"
             with m.State("Look"):
                 # The row, the sums, the write: a HELLO between them begins it anew.
-                m.d.sync += forgets.eq((forget & here).any())
                 with m.If(free):
                     m.next = "Add"
             with m.State("Add"):

@@ -55,7 +55,7 @@ class PeerLedger(wiring.Component):
         m.d.comb += [
             total.eq(value + one),
             write.addr.eq(Cat(Mux(storing, step, (step + 2)[: len(step)]), peer)),
-            write.data.eq(Mux(storing, heard[:WORD_BITS], total)),
+            write.data.eq(Mux(storing, heard.word_select(step[0], WORD_BITS), total)),
             read.addr.eq(Cat(step[:2], 1, peer)),
         ]
         with m.If(~storing & step[0]):
@@ -70,7 +70,7 @@ class PeerLedger(wiring.Component):
                     m.next = "Read"
             with m.State("Write"):
                 m.d.comb += write.en.eq(1)
-                m.d.sync += [step.eq(step + 1), heard.eq(heard[WORD_BITS:]), waits.eq(0)]
+                m.d.sync += [step.eq(step + 1), waits.eq(0)]
                 with m.If(step == Mux(counts, 5, 1)):
                     m.next = "Idle"
             with m.State("Read"):
@@ -82,11 +82,13 @@ class PeerLedger(wiring.Component):
         with m.If(self.add | self.clear):
             m.d.sync += [
                 peer.eq(self.peer),
-                heard.eq(Mux(self.clear, 0, self.heard_us)),
+                heard.eq(self.heard_us),
                 absorb.eq(self.absorb),
                 counts.eq(self.add),
                 waits.eq(1),
             ]
+        with m.If(self.clear):
+            m.d.sync += heard.eq(0)
         with m.If(self.ask):
             m.d.sync += asked.eq(1)
         return m
