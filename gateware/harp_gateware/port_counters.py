@@ -17,10 +17,12 @@ NAMES = tuple(field.name for field in PORT.fields)
 COUNTER = PORT.fields[0].width
 ROWS_A_PORT = 16
 ROWS = PORTS * ROWS_A_PORT
-WAITING = 9
-"""Bits of what waits to be added: at most 12 octets a clock, a sweep of 20 clocks long."""
-FEW = 6
-"""The same of events: at most 2 a clock."""
+SWEEP = PORTS * len(NAMES)
+"""Clocks: a counter each."""
+MOST = WORD_OCTETS + FCS_OCTETS
+"""Octets that leave in a clock at most."""
+WAITING = (SWEEP * MOST).bit_length()
+"""Bits of the most that waits to be added."""
 
 
 def _one_more(value: Value, bit: Value) -> Value:
@@ -35,8 +37,8 @@ class PortCounters(wiring.Component):
 
     `rx_n` and `tx_n` are words that pass now (`tx_n` valid when taken), of port n. Each event waits
     in a few bits of its own; a sweep over the RAM adds them, a counter a clock, so nothing is lost
-    and a counter is at most 24 clocks old. `overrun` counts a frame lost behind a port. What
-    the MAC appends (FCS) counts. A read is answered within 24 clocks.
+    and a counter is at most 26 clocks old. `overrun` counts a frame lost behind a port. What
+    the MAC appends (FCS) counts. A read is answered within 26 clocks.
     """
 
     rx_0: In(stream.Signature(WORD, always_ready=True))
@@ -55,9 +57,9 @@ class PortCounters(wiring.Component):
             m.d.sync += self._index.eq(Mux(self._index == last, ROWS_A_PORT, 0))
         with m.Else():
             m.d.sync += self._index.eq(self._index + 1)
-        # What the sweep takes of the row it read a clock ago.
-        taken = Signal.like(self._index)
-        m.d.sync += taken.eq(self._index)
+        # What the sweep takes of the row it read two clocks ago.
+        lately, taken = Signal.like(self._index), Signal.like(self._index)
+        m.d.sync += [lately.eq(self._index), taken.eq(lately)]
         self._amount: Value = Const(0)
         for port, (rx, tx) in enumerate(((self.rx_0, self.tx_0), (self.rx_1, self.tx_1))):
             events = self._received(m, rx, self.overrun[port]) | self._sent(m, tx)
@@ -65,12 +67,20 @@ class PortCounters(wiring.Component):
                 row = port * ROWS_A_PORT + NAMES.index(name)
                 late = Signal(len(amount), name=f"amount_{row}")
                 now = Signal(name=f"now_{row}")
-                waiting = Signal(FEW if len(amount) < 4 else WAITING, name=f"waiting_{row}")
+                most = SWEEP * min(MOST, (1 << len(amount)) - 1)
+                waiting = Signal(range(most + 1), name=f"waiting_{row}")
+                given = Signal.like(waiting, name=f"given_{row}")
                 kept = Mux(now, 0, waiting)
                 total = _one_more(kept, late) if len(amount) == 1 else kept + late
-                m.d.sync += [late.eq(amount), now.eq(self._index == row), waiting.eq(total)]
-                self._amount |= Mux(now, waiting, 0)
-        self._sweep(m, taken)
+                m.d.sync += [
+                    late.eq(amount),
+                    now.eq(self._index == row),
+                    waiting.eq(total),
+                    # A flop with a reset of its own each, so that one OR joins them all.
+                    given.eq(Mux(now, waiting, 0)),
+                ]
+                self._amount |= given
+        self._sweep(m, lately, taken)
         return m
 
     def _received(self, m: Module, rx: stream.Interface, overrun: Value) -> dict[str, Value]:
@@ -104,14 +114,14 @@ class PortCounters(wiring.Component):
             "tx_errors": last & (tx.p.error != FrameError.GOOD),
         }
 
-    def _sweep(self, m: Module, taken: Signal) -> None:
+    def _sweep(self, m: Module, asked_row: Signal, taken: Signal) -> None:
         """Read, take what waits, add, write."""
         m.submodules.ram = ram = memory.Memory(shape=COUNTER, depth=ROWS, init=[])
         read, write = ram.read_port(), ram.write_port()
         old, amount, total = Signal(COUNTER), Signal(WAITING), Signal(COUNTER)
         second, third = Signal.like(taken), Signal.like(taken)
         m.d.comb += [
-            read.addr.eq(self._index),
+            read.addr.eq(asked_row),
             write.addr.eq(third),
             write.data.eq(total),
             write.en.eq(1),
