@@ -63,8 +63,9 @@ class KeyWriter(wiring.Component):
         self._step = Signal(DIGITS, init=1)
         self._left = Signal(WORD_BITS)  # digits of the word, the next one lowest
         self._sets = Signal()
+        # What is read while a word is written is not looked at.
         m.submodules.words = words = memory.Memory(
-            shape=WORD_BITS, depth=register.count << bits, init=[]
+            shape=WORD_BITS, depth=register.count << bits, init=[], attrs={"no_rw_check": 1}
         )
         self._write, read = words.write_port(), words.read_port()
         index = self.i.p.address[bits:]
