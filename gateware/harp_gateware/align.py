@@ -112,7 +112,7 @@ class Align(wiring.Component):
         self._fresh = self._head == Mux(self._two, 4, 3)
         self._tail = Signal()  # a word follows behind the last, or instead of any
         self._meta = Signal(FRAME_META)
-        self._held = Signal(FRAME_META)
+        self._held = Signal(FRAME_META)  # a clock ago
         m.d.sync += self._held.eq(self._meta)
         m.d.comb += [
             self._meta.not_ipv6.eq(self._not_ipv6),

@@ -118,7 +118,8 @@ class Buckets(wiring.Component):
         lead = Signal(signed(SPAN))
         tolerance, period = Signal(WORD_BITS), Signal(WORD_BITS)
         now, due = self.now_us[:SPAN], Signal(SPAN)
-        base, token = Signal(SPAN), Signal(WORD_BITS)
+        base = Signal(SPAN)
+        token = Signal(WORD_BITS)
         index = [Signal(BUCKET_INDEX, name=f"index_{n}") for n in range(2)]
         limited = Signal()
         far = lead[WORD_BITS : SPAN - 1].any()

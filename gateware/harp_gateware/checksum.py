@@ -52,7 +52,8 @@ class Checksum(wiring.Component):
         source, destination = Signal(WORD + 1), Signal(WORD + 1)
         pseudo, part = Signal(WORD + 2), Signal(WORD + 1)
         adds, begins = Signal(), Signal()
-        total, sum_ = Signal(SUM), Signal(WORD + 1)
+        total = Signal(SUM)
+        sum_ = Signal(WORD + 1)
         # Length is (Header Len + 1) x 8; what is the same in every MH goes with the source.
         length = now.header_len * WORD_OCTETS
         # A word is one of three, so that one adder is enough.
