@@ -171,18 +171,17 @@ async def reset_in_frame(dut: Any, number: int) -> None:
     """A PHY is reset in the middle of a frame, again and again, while both ways are busy."""
     bench = await running(dut)
     hit, traffic = bench.ports[number], Traffic(bench.rng)
-    sent = [[traffic.frame(MAX_FRAME_OCTETS) for _ in range(12)] for _ in bench.ports]
+    sent = [[traffic.frame(MAX_FRAME_OCTETS) for _ in range(60)] for _ in bench.ports]
     for port, frames in zip(bench.ports, sent, strict=True):
         port.play(Line(octets) for octets in frames)
     for _ in range(3):
         await Timer(bench.rng.randrange(60_000, 140_000), "ns")
-        bench.reset_phy(number)
+        bench.vanish(number)
         hit.set("stopped", 1)
-        await Timer(60, "us")
-        assert (await bench.host(states))[number] | {"high_water": 0, "latency_max": 0} == (
-            dict.fromkeys(("link", "unsupported_speed", "unknown_phy", "high_water"), 0)
-            | {"no_clock": 1, "latency_max": 0, "speed": 2, "full_duplex": 1}
-        )
+        await Timer(500, "us")  # a round of polls: the manager misses it, and sets it up again
+        state = (await bench.host(states))[number]
+        assert (state["no_clock"], state["link"]) == (1, 0)
+        bench.reset_phy(number)
         hit.set("stopped", 0)
         await bench.host(bench.wait_for_links)
     await bench.settle()

@@ -242,12 +242,17 @@ class Bench:
     def registers(self, port: int) -> dict[int, int]:
         """Of a port's PHY."""
         bus, address = self._place(port)
-        return self.wires[bus].registers[address]
+        return self.wires[bus].registers.get(address, {})
 
     def writes(self, port: int) -> list[tuple[int, int, int]]:
         """To a port's PHY so far: address, register, value."""
         bus, address = self._place(port)
         return [write for write in self.wires[bus].writes if write[0] == address]
+
+    def vanish(self, port: int) -> None:
+        """The PHY answers nothing, until `reset_phy`."""
+        bus, address = self._place(port)
+        del self.wires[bus].registers[address]
 
     def reset_phy(self, port: int) -> None:
         """Its registers are what they are after power-up, link up."""
