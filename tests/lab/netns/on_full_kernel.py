@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import socket
 import sys
 import time
@@ -25,7 +26,7 @@ from harp.lab.netns.timeline import Timeline
 from harp.lab.netns.world import CN, SWITCH
 from harp.tables.ipv6 import ETHERTYPE_IPV6
 
-PATIENCE_S = 300.0
+PATIENCE_S = 600.0
 """Three interpreters on an emulated processor."""
 SETTINGS = member.Settings(hello_ms=500, multiplier=4, data_plane="kernel", ipsec=True)
 PAIRS = list(itertools.permutations(plan.MEMBERS, 2))
@@ -123,6 +124,8 @@ def on_the_wire(there: Lab, seconds: float = 5.0) -> dict[str, int]:
 
 def main() -> None:
     """The scene."""
+    # Bytecode is there already; to compile all modules anew takes an emulated processor minutes.
+    member._environment = lambda _: os.environ | {"PYTHONUNBUFFERED": "1"}
     lab.SETTLE_S = member.START_S = member.STOP_S = control.PATIENCE_S = PATIENCE_S
     figures: dict[str, object] = {}
     with Lab(SETTINGS, Timeline(lambda line: print(line, file=sys.stderr))) as there:
