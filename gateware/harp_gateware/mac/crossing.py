@@ -7,18 +7,21 @@ from amaranth import Module, Signal
 from amaranth.hdl import ShapeLike
 from amaranth.lib import stream, wiring
 from amaranth.lib.cdc import FFSynchronizer
-from amaranth.lib.fifo import AsyncFIFO
+from amaranth.lib.fifo import AsyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
 from harp_gateware.layouts import WORD
 
 DEPTH = 16
 """Words: one distributed RAM deep."""
+IN_FLIGHT = 4
+"""Words that may still come when room is seen for the last time."""
 
 
 class WordFifo(wiring.Component):
-    """Words of frames from one clock domain to another, in order; 3 to 4 clocks of `r_domain`.
+    """Words of frames from one clock domain to another, in order; 5 to 6 clocks, 4 of `r_domain`.
 
+    Registers stand before and behind the FIFO, so that neither side's logic meets its pointers.
     `level`: words that wait, in `r_domain`. Emptied by a reset of `w_domain`; one of `r_domain`
     loses nothing.
     """
@@ -29,19 +32,24 @@ class WordFifo(wiring.Component):
             {
                 "i": In(stream.Signature(WORD)),
                 "o": Out(stream.Signature(WORD)),
-                "level": Out(range(DEPTH + 1)),
+                "level": Out(range(DEPTH + 2)),
             }
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.fifo = fifo = AsyncFIFO(
-            width=WORD.size, depth=DEPTH, w_domain=self._w_domain, r_domain=self._r_domain
+        m.submodules.fifo = fifo = AsyncFIFOBuffered(
+            width=WORD.size, depth=DEPTH + 1, w_domain=self._w_domain, r_domain=self._r_domain
         )
-        m.d.comb += [
+        # `ready` is two clocks late, and so are the words that it lets in.
+        room = Signal()
+        m.d[self._w_domain] += [
+            room.eq(fifo.w_level <= DEPTH - IN_FLIGHT),
             fifo.w_data.eq(self.i.payload.as_value()),
-            fifo.w_en.eq(self.i.valid),
-            self.i.ready.eq(fifo.w_rdy),
+            fifo.w_en.eq(self.i.valid & room),
+        ]
+        m.d.comb += [
+            self.i.ready.eq(room),
             self.o.payload.eq(fifo.r_data),
             self.o.valid.eq(fifo.r_rdy),
             fifo.r_en.eq(self.o.ready),

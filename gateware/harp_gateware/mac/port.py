@@ -31,9 +31,10 @@ class EthernetPort(wiring.Component):
     """Full duplex at 1000 Mb/s; any other link is `unsupported_speed` and carries nothing.
 
     `rx_*` are in `rx_domain`, the PHY's own clock, `tx_*` in `tx_domain`; all else is in `sync`, at
-    least at 20 MHz. First octet at `rx_data` → first word at `o`: 16 clocks of 8 ns, 5 of `sync`
+    least at 20 MHz. First octet at `rx_data` → first word at `o`: 17 clocks of 8 ns, 7 of `sync`
     (a frame's second word tells whether it is a MAC Control frame, which ends here). First word at
-    `i` → first octet of the preamble: 3 clocks of 8 ns, then up to 24 until four words are there.
+    `i` → first octet of the preamble: a clock of `sync`, 5 of 8 ns, then up to 24 until four words
+    are there.
     While the link is down or not carried nothing comes in, and what goes out is taken and lost, so
     that nothing in the core waits for a cable; a link that comes up carries from the next frame on.
     For tests `force` carries without a link, and `mute` carries nothing.
@@ -112,7 +113,7 @@ class EthernetPort(wiring.Component):
         ]
         connect(m, receive.o, fifo.i)
         connect(m, fifo.o, closer.i)
-        connect(m, closer.o, control.i)
+        m.d.sync += [control.i.valid.eq(closer.o.valid), control.i.payload.eq(closer.o.payload)]
         connect(m, control.o, flipped(self.o))
 
     def _transmit(self, m: Module) -> None:

@@ -4,7 +4,7 @@ Ref: IEEE 802.3 §3.2 (frame), §4.2.8 (transmit), §4.4.2 (interPacketGap 96 bi
 """
 
 from amaranth import Module, Mux, Signal
-from amaranth.lib import stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from harp.tables.offload import FCS_OCTETS
@@ -29,15 +29,20 @@ LEVEL = 5
 """Bits of the number of words that wait."""
 
 
+OCTET = data.StructLayout({"data": 8, "en": 1, "er": 1, "checked": 1, "fcs": 1})
+"""An octet on its way to the PHY. `checked`: it counts in the FCS; `fcs`: it is one of the FCS, and
+`data` is not yet known."""
+
+
 class MacTransmit(wiring.Component):
     """One octet a clock: 8 of preamble, the frame, its FCS if `append_fcs`, then the gap.
 
-    The first octet of the preamble leaves two clocks after LEAD_WORDS words wait, `i_level` being
+    The first octet of the preamble leaves three clocks after LEAD_WORDS words wait, `i_level` being
     how many do, or LEAD_CLOCKS later than the first came. A frame that ends with an error keeps its
     octets, and its last one goes out with TX_ER, so that it never becomes good. One whose next word
-    is not there in time ends with TX_ER too (`o_underflow` is 1 for that clock) and its rest is
-    dropped; so is a word that belongs to no frame. The gap is GAP_OCTETS, and LEAST_GAP_OCTETS
-    while HURRY_WORDS wait.
+    is not there when the last octet of a word leaves ends with that octet and TX_ER (`o_underflow`
+    is 1 for that clock), and its rest is dropped; so is a word that belongs to no frame. The gap is
+    GAP_OCTETS, and LEAST_GAP_OCTETS while HURRY_WORDS wait.
     """
 
     i: In(stream.Signature(WORD))
@@ -49,15 +54,9 @@ class MacTransmit(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        self._data, self._en, self._er = Signal(8), Signal(), Signal()
-        m.submodules.fcs = self._fcs = FCS.create()
+        self._next = Signal(OCTET)
         self._left = Signal(range(LEAD_CLOCKS + 1), init=LEAD_CLOCKS)
-        m.d.sync += [
-            self.o_data.eq(self._data),
-            self.o_en.eq(self._en),
-            self.o_er.eq(self._er),
-        ]
-        m.d.comb += self._fcs.data.eq(self._data)
+        self._word, self._more = Signal(WORD), Signal(range(WORD_OCTETS))
         with m.FSM():
             with m.State("Idle"):
                 self._wait(m)
@@ -72,6 +71,7 @@ class MacTransmit(wiring.Component):
                 with m.If(self._left == 0):
                     m.d.sync += self._left.eq(LEAD_CLOCKS)
                     m.next = "Idle"
+        self._check(m)
         return m
 
     def _wait(self, m: Module) -> None:
@@ -88,44 +88,44 @@ class MacTransmit(wiring.Component):
 
     def _start(self, m: Module) -> None:
         m.d.comb += [
-            self._fcs.start.eq(1),
-            self._en.eq(1),
-            self._data.eq(Mux(self._left == 0, SFD, PREAMBLE)),
+            self._next.en.eq(1),
+            self._next.data.eq(Mux(self._left == 0, SFD, PREAMBLE)),
         ]
         m.d.sync += self._left.eq(self._left - 1)
-        self._index = Signal(range(WORD_OCTETS))
-        m.d.sync += self._index.eq(0)
         with m.If(self._left == 0):
+            self._take(m)
             m.next = "Data"
 
+    def _take(self, m: Module) -> None:
+        """The next word, whose octets then leave from its lower end."""
+        m.d.comb += self.i.ready.eq(1)
+        m.d.sync += [self._word.eq(self.i.p), self._more.eq(self.i.p.octets - 1)]
+
     def _send(self, m: Module) -> None:
-        word, index = self.i.p, self._index
+        word = self._word
         m.d.comb += [
-            self._en.eq(1),
-            self._data.eq(word.data.word_select(index, 8)),
-            self._fcs.valid.eq(1),
+            self._next.en.eq(1),
+            self._next.checked.eq(1),
+            self._next.data.eq(word.data[:8]),
         ]
-        m.d.sync += index.eq(index + 1)
-        with m.If(~self.i.valid):
-            m.d.comb += [self._er.eq(1), self.o_underflow.eq(1)]
-            self._end(m)
-        with m.Elif(index == word.octets - 1):
-            m.d.comb += self.i.ready.eq(1)
-            m.d.sync += index.eq(0)
+        m.d.sync += [word.data.eq(word.data >> 8), self._more.eq(self._more - 1)]
+        with m.If(self._more == 0):
             with m.If(word.last):
-                m.d.comb += self._er.eq(word.error != FrameError.GOOD)
+                m.d.comb += self._next.er.eq(word.error != FrameError.GOOD)
                 m.d.sync += self._left.eq(FCS_OCTETS - 1)
                 with m.If(word.append_fcs):
                     m.next = "Fcs"
                 with m.Else():
                     self._end(m)
+            with m.Elif(self.i.valid):
+                self._take(m)
+            with m.Else():
+                m.d.comb += [self._next.er.eq(1), self.o_underflow.eq(1)]
+                self._end(m)
 
     def _append(self, m: Module) -> None:
-        """The CRC is sent from its highest coefficient on, which is its lowest bit here."""
-        rest = Signal(32)
-        crc_now = Mux(self._left == FCS_OCTETS - 1, self._fcs.crc, rest)
-        m.d.comb += [self._en.eq(1), self._data.eq(crc_now[:8])]
-        m.d.sync += [rest.eq(crc_now[8:]), self._left.eq(self._left - 1)]
+        m.d.comb += [self._next.en.eq(1), self._next.fcs.eq(1)]
+        m.d.sync += self._left.eq(self._left - 1)
         with m.If(self._left == 0):
             self._end(m)
 
@@ -134,3 +134,25 @@ class MacTransmit(wiring.Component):
         hurried = self.i_level >= HURRY_WORDS
         m.d.sync += self._left.eq(Mux(hurried, LEAST_GAP_OCTETS, GAP_OCTETS) - 2)
         m.next = "Gap"
+
+    def _check(self, m: Module) -> None:
+        """A clock behind the choice of an octet: it goes into the FCS, or the FCS takes its place.
+
+        The FCS is sent from its highest coefficient on, which is its lowest bit here.
+        """
+        m.submodules.fcs = fcs = FCS.create()
+        now, appending, rest = Signal(OCTET), Signal(), Signal(32)
+        crc = Mux(appending, rest, fcs.crc)
+        m.d.comb += [
+            fcs.start.eq(~now.checked & ~now.fcs),
+            fcs.valid.eq(now.checked),
+            fcs.data.eq(now.data),
+        ]
+        m.d.sync += [
+            now.eq(self._next),
+            appending.eq(now.fcs),
+            rest.eq(crc >> 8),
+            self.o_data.eq(Mux(now.fcs, crc[:8], now.data)),
+            self.o_en.eq(now.en),
+            self.o_er.eq(now.er),
+        ]
