@@ -7,7 +7,7 @@ from amaranth import Module, Signal
 from amaranth.hdl import ShapeLike
 from amaranth.lib import stream, wiring
 from amaranth.lib.cdc import FFSynchronizer
-from amaranth.lib.fifo import AsyncFIFOBuffered
+from amaranth.lib.fifo import AsyncFIFO
 from amaranth.lib.wiring import In, Out
 
 from harp_gateware.layouts import WORD
@@ -38,11 +38,12 @@ class WordFifo(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.fifo = fifo = AsyncFIFOBuffered(
-            width=WORD.size, depth=DEPTH + 1, w_domain=self._w_domain, r_domain=self._r_domain
+        m.submodules.fifo = fifo = AsyncFIFO(
+            width=WORD.size, depth=DEPTH, w_domain=self._w_domain, r_domain=self._r_domain
         )
         # `ready` is two clocks late, and so are the words that it lets in.
-        room = Signal()
+        room, taken = Signal(), Signal()
+        valid, word = Signal(reset_less=True), Signal(WORD, reset_less=True)
         m.d[self._w_domain] += [
             room.eq(fifo.w_level <= DEPTH - IN_FLIGHT),
             fifo.w_data.eq(self.i.payload.as_value()),
@@ -50,11 +51,17 @@ class WordFifo(wiring.Component):
         ]
         m.d.comb += [
             self.i.ready.eq(room),
-            self.o.payload.eq(fifo.r_data),
-            self.o.valid.eq(fifo.r_rdy),
-            fifo.r_en.eq(self.o.ready),
-            self.level.eq(fifo.r_level),
+            taken.eq(~valid | self.o.ready),
+            fifo.r_en.eq(taken),
+            self.o.valid.eq(valid),
+            self.o.payload.eq(word),
         ]
+        m.d[self._r_domain] += self.level.eq(fifo.r_level + valid)
+        with m.If(taken | fifo.r_rst):
+            m.d[self._r_domain] += [
+                valid.eq(fifo.r_rdy & ~fifo.r_rst),
+                word.eq(fifo.r_data),
+            ]
         return m
 
 

@@ -51,7 +51,7 @@ def test_words_cross_in_order(left_ns: float, right_ns: float) -> None:
 
     simulate(with_domains(dut), {"left": left_ns, "right": right_ns}, write, read)
     assert got == sent
-    assert max(levels) <= DEPTH
+    assert max(levels) <= DEPTH + 1  # one in the register behind the RAM
 
 
 def simulate(dut: Any, clocks_ns: dict[str, float], *processes: Any) -> None:

