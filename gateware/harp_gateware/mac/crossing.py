@@ -3,7 +3,7 @@
 Ref: offload.md §1; the third way is one bit through `amaranth.lib.cdc.FFSynchronizer`
 """
 
-from amaranth import Module, Signal
+from amaranth import Module, Mux, Signal
 from amaranth.hdl import ShapeLike
 from amaranth.lib import stream, wiring
 from amaranth.lib.cdc import FFSynchronizer
@@ -14,12 +14,14 @@ from harp_gateware.layouts import WORD
 
 DEPTH = 16
 """Words: one distributed RAM deep."""
-IN_FLIGHT = 4
+IN_FLIGHT = 5
 """Words that may still come when room is seen for the last time."""
+SHELF = 2
+"""Words in registers behind the RAM."""
 
 
 class WordFifo(wiring.Component):
-    """Words of frames from one clock domain to another, in order; 5 to 6 clocks, 4 of `r_domain`.
+    """Words of frames from one clock domain to another, in order; 6 to 7 clocks, 4 of `r_domain`.
 
     Registers stand before and behind the FIFO, so that neither side's logic meets its pointers.
     `level`: words that wait, in `r_domain`. Emptied by a reset of `w_domain`; one of `r_domain`
@@ -32,7 +34,7 @@ class WordFifo(wiring.Component):
             {
                 "i": In(stream.Signature(WORD)),
                 "o": Out(stream.Signature(WORD)),
-                "level": Out(range(DEPTH + 2)),
+                "level": Out(range(DEPTH + SHELF + 1)),
             }
         )
 
@@ -41,28 +43,39 @@ class WordFifo(wiring.Component):
         m.submodules.fifo = fifo = AsyncFIFO(
             width=WORD.size, depth=DEPTH, w_domain=self._w_domain, r_domain=self._r_domain
         )
-        # `ready` is two clocks late, and so are the words that it lets in.
-        room, taken = Signal(), Signal()
-        valid, word = Signal(reset_less=True), Signal(WORD, reset_less=True)
+        # `ready` is three clocks late, and so are the words that it lets in.
+        room, level = Signal(), Signal.like(fifo.w_level)
         m.d[self._w_domain] += [
-            room.eq(fifo.w_level <= DEPTH - IN_FLIGHT),
+            level.eq(fifo.w_level),
+            room.eq(level <= DEPTH - IN_FLIGHT),
             fifo.w_data.eq(self.i.payload.as_value()),
             fifo.w_en.eq(self.i.valid & room),
         ]
-        m.d.comb += [
-            self.i.ready.eq(room),
-            taken.eq(~valid | self.o.ready),
-            fifo.r_en.eq(taken),
-            self.o.valid.eq(valid),
-            self.o.payload.eq(word),
-        ]
-        m.d[self._r_domain] += self.level.eq(fifo.r_level + valid)
-        with m.If(taken | fifo.r_rst):
-            m.d[self._r_domain] += [
-                valid.eq(fifo.r_rdy & ~fifo.r_rst),
-                word.eq(fifo.r_data),
-            ]
+        m.d.comb += self.i.ready.eq(room)
+        self._offer(m, fifo)
         return m
+
+    def _offer(self, m: Module, fifo: AsyncFIFO) -> None:
+        """Two registers, so that the FIFO is read whether or not the one in front is taken."""
+        front, spare = Signal(WORD, reset_less=True), Signal(WORD, reset_less=True)
+        offered, spared = Signal(reset_less=True), Signal(reset_less=True)
+        sync = m.d[self._r_domain]
+        m.d.comb += [
+            self.o.valid.eq(offered),
+            self.o.payload.eq(front),
+            fifo.r_en.eq(~spared),
+        ]
+        sync += self.level.eq(fifo.r_level + offered + spared)
+        with m.If(fifo.r_rst):
+            sync += [offered.eq(0), spared.eq(0)]
+        with m.Elif(~offered | self.o.ready):
+            sync += [
+                front.eq(Mux(spared, spare, fifo.r_data)),
+                offered.eq(spared | fifo.r_rdy),
+                spared.eq(0),
+            ]
+        with m.Elif(~spared):
+            sync += [spare.eq(fifo.r_data), spared.eq(fifo.r_rdy)]
 
 
 class Handshake(wiring.Component):

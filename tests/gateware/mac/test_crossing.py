@@ -12,7 +12,7 @@ from amaranth.sim import Simulator
 
 from harp_gateware.layouts import WORD, FrameError
 from harp_gateware.mac.closer import FrameCloser
-from harp_gateware.mac.crossing import DEPTH, ClockWatch, Handshake, WordFifo
+from harp_gateware.mac.crossing import DEPTH, SHELF, ClockWatch, Handshake, WordFifo
 from harp_gateware.mac.in_band import SAME_CLOCKS, InBandStatus
 
 Word = dict[str, Any]
@@ -51,7 +51,7 @@ def test_words_cross_in_order(left_ns: float, right_ns: float) -> None:
 
     simulate(with_domains(dut), {"left": left_ns, "right": right_ns}, write, read)
     assert got == sent
-    assert max(levels) <= DEPTH + 1  # one in the register behind the RAM
+    assert max(levels) <= DEPTH + SHELF
 
 
 def simulate(dut: Any, clocks_ns: dict[str, float], *processes: Any) -> None:
