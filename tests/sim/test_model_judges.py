@@ -195,7 +195,9 @@ def test_tshark_finds_an_mh_where_the_model_judges_one(tmp_path: Path) -> None:
             continue
         names = protocols.split(":")
         if reason is Reason.FRAGMENTED:
-            assert "ipv6.fraghdr" in names, (stimulus.label, protocols)
+            _, walk = _walked(stimulus.octets)
+            # tshark stops at options that it cannot parse.
+            assert "ipv6.fraghdr" in names or not walk.checkable, (stimulus.label, protocols)
         elif reason is Reason.NOT_MOBILITY:
             assert "mipv6" not in names, (stimulus.label, protocols)
             judged["none"] += 1
