@@ -115,7 +115,7 @@ def _figures(board: Board, seed: int, report: dict[str, Any], bit: Path) -> Buil
 
 
 def _clock(figures: dict[str, float]) -> ClockFigures:
-    needed_mhz = round(figures["constraint"] / MARGIN, 2)  # nextpnr counts whole picoseconds
+    needed_mhz = round(figures["constraint"] / MARGIN, 1)  # nextpnr counts whole picoseconds
     return ClockFigures(
         needed_mhz=needed_mhz,
         fmax_mhz=round(figures["achieved"], 2),
