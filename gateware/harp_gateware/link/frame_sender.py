@@ -14,9 +14,9 @@ from harp_gateware.link.layouts import LENGTH, OCTET
 class FrameSender(wiring.Component):
     """On `start` the `length` octets of a message leave as a frame, delimiters on both sides.
 
-    Octet `address` of the message is on `data` a clock later; a block is looked through, 2 clocks
-    an octet, before its code leaves. `busy` from the clock after `start` until the last octet is
-    taken. `length` holds meanwhile and is at least 1.
+    Octet `address` of the message is on `data` two clocks later; a block is looked through, 3
+    clocks an octet, before its code leaves. `busy` from the clock after `start` until the last
+    octet is taken. `length` holds meanwhile and is at least 1.
     """
 
     start: In(1)
@@ -43,9 +43,11 @@ class FrameSender(wiring.Component):
                 with m.If(self.o.ready):
                     m.next = "Look"
             with m.State("Look"):
-                m.next = "Judge"
+                m.next = "Fetch"
                 with m.If(last | (size == COBS_BLOCK)):
                     m.next = "Code"
+            with m.State("Fetch"):
+                m.next = "Judge"
             with m.State("Judge"):
                 with m.If(self.data == 0):
                     m.next = "Code"
@@ -60,6 +62,8 @@ class FrameSender(wiring.Component):
                     with m.If(size == 0):
                         m.next = "Behind"
             with m.State("Point"):
+                m.next = "Hold"
+            with m.State("Hold"):
                 m.next = "Octet"
             with m.State("Octet"):
                 m.d.comb += [self.o.valid.eq(1), self.o.payload.eq(self.data)]

@@ -83,9 +83,9 @@ class OctetLink(wiring.Component):
             write.data.eq(composer.data),
             write.en.eq(composer.write),
             read.addr.eq(Cat(sender.address[: DEPTH.bit_length() - 1], event)),
-            sender.data.eq(read.data),
             sender.length.eq(lengths[event]),
         ]
+        m.d.sync += sender.data.eq(read.data)  # a block RAM takes most of a clock
         waits = executor.o.valid | executor.repeat
         with m.FSM():
             with m.State("Idle"):

@@ -56,26 +56,30 @@ class WordFifo(wiring.Component):
         return m
 
     def _offer(self, m: Module, fifo: AsyncFIFO) -> None:
-        """Two registers, so that the FIFO is read whether or not the one in front is taken."""
-        front, spare = Signal(WORD, reset_less=True), Signal(WORD, reset_less=True)
-        offered, spared = Signal(reset_less=True), Signal(reset_less=True)
-        sync = m.d[self._r_domain]
+        """Two registers filled in turn: whether a word is taken decides two bits, nothing else."""
+        shelf = [Signal(WORD, name=f"shelf_{n}", reset_less=True) for n in range(SHELF)]
+        fills, offers = Signal(reset_less=True), Signal(reset_less=True)
+        count = Signal(range(SHELF + 1), reset_less=True)
+        put, taken = Signal(), Signal()
         m.d.comb += [
-            self.o.valid.eq(offered),
-            self.o.payload.eq(front),
-            fifo.r_en.eq(~spared),
+            fifo.r_en.eq(~count[1]),
+            put.eq(fifo.r_en & fifo.r_rdy),
+            self.o.valid.eq(count != 0),
+            self.o.payload.eq(Mux(offers, shelf[1], shelf[0])),
+            taken.eq(self.o.valid & self.o.ready),
         ]
-        sync += self.level.eq(fifo.r_level + offered + spared)
+        sync = m.d[self._r_domain]
+        sync += [
+            count.eq(count + put - taken),
+            fills.eq(fills ^ put),
+            offers.eq(offers ^ taken),
+            self.level.eq(fifo.r_level + count),
+        ]
+        for n, word in enumerate(shelf):
+            with m.If(fifo.r_en & (fills == n)):
+                sync += word.eq(fifo.r_data)
         with m.If(fifo.r_rst):
-            sync += [offered.eq(0), spared.eq(0)]
-        with m.Elif(~offered | self.o.ready):
-            sync += [
-                front.eq(Mux(spared, spare, fifo.r_data)),
-                offered.eq(spared | fifo.r_rdy),
-                spared.eq(0),
-            ]
-        with m.Elif(~spared):
-            sync += [spare.eq(fifo.r_data), spared.eq(fifo.r_rdy)]
+            sync += [count.eq(0), offers.eq(fills)]
 
 
 class Handshake(wiring.Component):
