@@ -11,6 +11,8 @@ _DEVICE = {
     "LFE5UM5G-45F": "--um5g-45k",
 }
 _PACKAGE = {"BG256": "CABGA256", "BG381": "CABGA381", "BG554": "CABGA554"}
+_CLOCK_PIN = {"BG256": "P6", "BG381": "P3"}
+"""A pin from which a clock reaches the clock network: not every one that placement may choose."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,11 @@ class Part:
         """Options of nextpnr-ecp5 that choose it."""
         device, package = _DEVICE[self.device], _PACKAGE[self.package]
         return (device, "--speed", self.speed, "--package", package)
+
+    @property
+    def clock_pin(self) -> str:
+        """Where a design without a board has its clock."""
+        return _CLOCK_PIN[self.package]
 
 
 PARTS: tuple[Part, ...] = (

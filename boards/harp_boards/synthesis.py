@@ -88,9 +88,11 @@ def route(folder: Path, part: Part, seed: int, name: str, *options: str) -> dict
 
 
 def place_core(folder: Path, part: Part, seed: int, target_mhz: float) -> Placed:
-    """Places and routes a component in its ring, without pins."""
+    """Places and routes a component in its ring, of whose pins only the clock has its place."""
     name = f"{part.name}-{seed}"
-    options = ("--freq", str(target_mhz), "--lpf-allow-unconstrained")
+    clock = f'LOCATE COMP "clk" SITE "{part.clock_pin}";\n'
+    (folder / "top.lpf").write_text(clock, encoding="utf-8")
+    options = ("--freq", str(target_mhz), "--lpf", "top.lpf", "--lpf-allow-unconstrained")
     return _placed(part.name, seed, route(folder, part, seed, name, *options))
 
 
