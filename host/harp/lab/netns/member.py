@@ -1,6 +1,6 @@
 """One home agent of the laboratory: a `harpd` in its namespace, its configuration, its end.
 
-Ref: sd_notify(3) (readiness), kill(2), proc(5)
+Ref: sd_notify(3) (readiness), kill(2), proc(5), chrt(1)
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 from harp.cli.common import Failure
 from harp.lab.netns import plan
 from harp.lab.netns.namespaces import start_time
+from harp.lab.netns.privilege import may_be_real_time
 from harp.lab.netns.world import World
 from harp.tables.simulated import MIN_LEASE_MS, SCHEME
 
@@ -24,6 +25,9 @@ GUARD = "harpd-guard"
 """Name of the process that withdraws when harpd dies (harp.md §9)."""
 START_S = 60.0
 """Longest start: an interpreter on a busy machine that compiles every module first."""
+AT_ONCE = ("chrt", "--reset-on-fork", "--fifo", "1")
+"""As harpd's unit has it (CPUSchedulingPolicy=): real-time from the first instruction on, since
+half a second of imports lasts long on a busy machine; behind all that runs already."""
 STOP_S = 10.0
 TERMINAL = "board"
 """In a member's directory: the serial port of its simulated board."""
@@ -178,7 +182,9 @@ class Member:
         self._ready = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._ready.bind(str(place))
         environment = _environment(self._world) | {"NOTIFY_SOCKET": str(place)}
-        command = (sys.executable, "-m", self.module, "-c", str(self._file))
+        command: tuple[str, ...] = (sys.executable, "-m", self.module, "-c", str(self._file))
+        if may_be_real_time():
+            command = (*AT_ONCE, *command)
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 self._world.command(self.name, *command),
@@ -189,14 +195,14 @@ class Member:
         """Waits for `READY=1`. Failure has the daemon's last words."""
         assert self._ready is not None
         until = time.monotonic() + START_S
-        self._ready.settimeout(0.05)
-        while time.monotonic() < until and self.running:
-            try:
-                if b"READY=1" in self._ready.recv(4096).split(b"\n"):
-                    self._ready.close()
-                    return
-            except TimeoutError:
-                continue
+        with self._ready:
+            self._ready.settimeout(0.05)
+            while time.monotonic() < until and self.running:
+                try:
+                    if b"READY=1" in self._ready.recv(4096).split(b"\n"):
+                        return
+                except TimeoutError:
+                    continue
         state = "did not become ready" if self.running else "ended"
         raise Failure(f"harpd of {self.name} {state}: {self.last_words()}")
 

@@ -1,6 +1,6 @@
 """Root, or what stands for it: the laboratory needs to make network namespaces.
 
-Ref: user_namespaces(7), unshare(1)
+Ref: user_namespaces(7), unshare(1), sched(7)
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+from functools import cache
 
 from harp.cli.common import Failure
 
@@ -27,6 +28,12 @@ def may_make_namespaces() -> bool:
 def user_namespaces_work() -> bool:
     """Whether the kernel lets this user have a user namespace in which that works."""
     return _works((*UNSHARE, "sh", "-c", PRIVATE_RUN, "sh", "ip", "netns", "add", "probe"))
+
+
+@cache
+def may_be_real_time() -> bool:
+    """Whether programs may be started with real-time priority: not in a user namespace."""
+    return _works(("chrt", "--fifo", "1", "true"))
 
 
 def _works(command: tuple[str, ...]) -> bool:
