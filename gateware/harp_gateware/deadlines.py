@@ -34,8 +34,9 @@ FLAGS = data.StructLayout(
 class Deadlines(wiring.Component):
     """Keeps a row of `FLAGS` and a `DUE_ROW` of each peer; raises `peer_down` and `peer_late`.
 
-    `flags` is the row of `at`, in the same clock; `write` writes `next_flags` there, `set_due`
-    `next_due`. While `hold` is 1 nothing else writes that row: the scan waits. The scan takes 4
+    `flags` is the row of `at`, which was `next_at` a clock ago, as it was then; `write` writes
+    `next_flags` there, `set_due` `next_due`. While `hold` is 1 nothing else writes that row: the
+    scan waits. The scan takes 4
     clocks a peer and waits for each `write` or `hold` that meets its end, so an event is raised
     within 4 x `peers` + 16 clocks of the µs in which `now_us` reaches it, if HELLOs come as fast as
     a line carries them. What is written while the scan looks at it is looked at in its next round.
@@ -50,6 +51,7 @@ class Deadlines(wiring.Component):
             {
                 "now_us": In(TIME_US),
                 "at": In(PEER_INDEX),
+                "next_at": In(PEER_INDEX),
                 "flags": Out(FLAGS),
                 "hold": In(1),
                 "write": In(1),
@@ -71,8 +73,7 @@ class Deadlines(wiring.Component):
         look, scan, due = (ram.read_port(domain="comb") for ram in (rows, rows, dues))
         self._index = Signal(range(self._peers))
         m.d.comb += [
-            look.addr.eq(self.at),
-            self.flags.as_value().eq(look.data),
+            look.addr.eq(self.next_at),
             scan.addr.eq(self._index),
             due.addr.eq(self._index),
             set_due.addr.eq(self.at),
@@ -80,66 +81,75 @@ class Deadlines(wiring.Component):
             set_due.en.eq(self.set_due),
             self.clear.eq(self._index),
         ]
+        m.d.sync += self.flags.as_value().eq(look.data)
         self._scan(m, data.View(FLAGS, scan.data), data.View(DUE_ROW, due.data))
         return m
 
     def _scan(self, m: Module, flags: data.View, due: data.View) -> None:
-        """One time after the other: read, subtract, then decide; a write goes first."""
+        """One time after the other: read, subtract, then decide; a write goes first.
+
+        The decision hangs on flops: the row as it was a clock before, and what was written then.
+        """
         time, past = Signal(DUE), Signal()
         down, late, touched = Signal(), Signal(), Signal()
+        row = Signal(FLAGS)
         next_flags = Signal(FLAGS)
         last = self._index == self._peers - 1
         m.d.comb += [
             # The sign: 0 once `now` has come to it.
             past.eq(~(self.now_us[:DUE] - time)[DUE - 1]),
-            next_flags.eq(flags),
+            next_flags.eq(row),
             next_flags.late.eq(0),
             self._set.addr.eq(Mux(self.write, self.at, self._index)),
             self._set.data.eq(Mux(self.write, self.next_flags.as_value(), next_flags.as_value())),
         ]
         here = self.at == self._index
-        touched_now = touched | (self.write & here)
+        wrote, was_here = Signal(), Signal()
+        touched_now = touched | (wrote & was_here)
         waits = self.write | (self.hold & here)
-        m.d.sync += [self.o.valid.eq(0), touched.eq(touched_now)]
+        m.d.sync += [
+            self.o.valid.eq(0),
+            wrote.eq(self.write),
+            was_here.eq(here),
+            touched.eq(touched_now),
+        ]
         with m.If(self.write):
             m.d.comb += self._set.en.eq(1)
         with m.FSM():
             with m.State("Clear"):
                 m.d.comb += [next_flags.eq(FLAGS.const({"fresh": 1})), self._set.en.eq(1)]
-                m.d.sync += [self._index.eq(Mux(last, 0, self._index + 1)), touched.eq(0)]
+                m.d.sync += self._index.eq(Mux(last, 0, self._index + 1))
                 with m.If(last):
+                    m.d.sync += self.ready.eq(1)
                     m.next = "Read"
             with m.State("Read"):
-                m.d.comb += self.ready.eq(1)
-                m.d.sync += time.eq(due.late)
+                # What was written until now is in what is read, but for this clock's.
+                m.d.sync += [time.eq(due.late), touched.eq(0)]
                 m.next = "Late"
             with m.State("Late"):
                 # Before the other, so that a jump of time between them raises one event, not two.
-                m.d.comb += self.ready.eq(1)
                 m.d.sync += [late.eq(past), time.eq(due.down)]
                 m.next = "Down"
             with m.State("Down"):
-                m.d.comb += self.ready.eq(1)
-                m.d.sync += down.eq(past)
+                m.d.sync += [down.eq(past), row.eq(flags)]
                 m.next = "Decide"
             with m.State("Decide"):
-                m.d.comb += self.ready.eq(1)
-                go_down, go_late = down & flags.down, late & flags.late
+                go_down, go_late = down & row.down, late & row.late
                 with m.If(go_down):
                     m.d.comb += [
                         next_flags.state.eq(State.DOWN),
                         next_flags.down.eq(0),
                         next_flags.fresh.eq(1),
                     ]
-                with m.Elif(flags.state == State.UP):
+                with m.Elif(row.state == State.UP):
                     m.d.comb += next_flags.state.eq(State.LATE)
-                with m.If(touched | ~waits):
-                    m.d.sync += [self._index.eq(Mux(last, 0, self._index + 1)), touched.eq(0)]
+                with m.If(touched_now | ~waits):
+                    m.d.sync += self._index.eq(Mux(last, 0, self._index + 1))
                     m.next = "Read"
-                with m.If(~touched & ~waits & (go_down | go_late)):
+                with m.If(~touched_now & ~waits & (go_down | go_late)):
                     m.d.comb += self._set.en.eq(1)
-                    m.d.sync += self.o.valid.eq(go_down | (flags.state == State.UP))
+                    m.d.sync += self.o.valid.eq(go_down | (row.state == State.UP))
         m.d.sync += [
-            self.o.p.kind.eq(Mux(down & flags.down, EventCode.PEER_DOWN, EventCode.PEER_LATE)),
+            self.o.p.kind.eq(Mux(down & row.down, EventCode.PEER_DOWN, EventCode.PEER_LATE)),
             self.o.p.index.eq(self._index),
         ]

@@ -40,6 +40,9 @@ def _word(register: Register, field: str) -> int:
 
 
 LAST = _word(SNAPSHOT, "last_multicast")
+GROUP_BITS = 3
+GROUP = 1 << GROUP_BITS
+"""Peers whose commands are looked at together."""
 
 
 class Monitor(wiring.Component):
@@ -91,7 +94,8 @@ class Monitor(wiring.Component):
         connect(m, flipped(self.i_peer), self._stored.i_peer)
         connect(m, flipped(self.o_due), self._deadlines.o)
         self._busy = Signal()  # a HELLO is under way: rows are read for it
-        self._was_busy = Signal()  # a clock ago, so `self._at` is not the host's yet
+        self._calm = Signal()  # none is under way: `self._at` is what `self._host_at` was
+        self._holds = Signal()  # the host's command or access is
         self._applying = Signal()  # it ends
         self._hello = Signal(HELLO_REQUEST)
         self._host_at = Signal(PEER_INDEX)
@@ -107,14 +111,19 @@ class Monitor(wiring.Component):
         return m
 
     def _memories(self, m: Module) -> None:
-        """Rows by peer: of the HELLO's while one is under way, else of the host's element."""
+        """Rows by peer: of the HELLO's while one is under way, else of the host's element.
+
+        They are read a clock ahead of `self._at`; what is written shows two clocks later.
+        """
         self._at = Signal(PEER_INDEX)
         deadlines, stored = self._deadlines, self._stored
-        m.d.sync += self._was_busy.eq(self._busy)
-        with m.If(self.i_hello.valid):
-            m.d.sync += self._at.eq(self.i_hello.p.peer)
-        with m.Elif(~self._busy):
-            m.d.sync += self._at.eq(self._host_at)
+        over = ~self._busy | self._applying
+        others = Mux(over, self._host_at, self._at)
+        next_at = Mux(self.i_hello.valid, self.i_hello.p.peer, others)
+        m.d.sync += [
+            self._at.eq(next_at),
+            self._calm.eq(over & ~self.i_hello.valid & deadlines.ready),
+        ]
         self._row: dict[str, Value] = {}
         self._write = {}
         shapes = {
@@ -128,14 +137,17 @@ class Monitor(wiring.Component):
             ram = memory.Memory(shape=width, depth=PEERS, init=[init] * PEERS)
             m.submodules[name] = ram
             write, read = ram.write_port(), ram.read_port(domain="comb")
-            m.d.comb += [read.addr.eq(self._at), write.addr.eq(self._at)]
-            self._row[name], self._write[name] = read.data, write
+            row = Signal(width, name=f"row_{name}")
+            m.d.comb += [read.addr.eq(next_at), write.addr.eq(self._at)]
+            m.d.sync += row.eq(read.data)
+            self._row[name], self._write[name] = row, write
         self._fresh = deadlines.flags.fresh
         self._last = Mux(self._fresh, 0, self._row["sequence"])
         m.d.comb += [
             deadlines.now_us.eq(self.now_us),
             deadlines.at.eq(self._at),
-            deadlines.hold.eq(self._busy),
+            deadlines.next_at.eq(next_at),
+            deadlines.hold.eq(self._busy | self._holds),
             # After reset no MH is stored, as no state is known.
             stored.peer.eq(Mux(deadlines.ready, self._at, deadlines.clear)),
             stored.forget.eq(self._forgets | ~deadlines.ready),
@@ -164,21 +176,25 @@ class Monitor(wiring.Component):
         last = self._last.word_select(~hello.multicast, 16)
         distance, window = Signal(16), Signal(9)
         any_, seen = Signal(), Signal()
-        quiet, self._quiet = Signal(9), Signal(8)
+        quiet, following, self._quiet = Signal(8), Signal(8), Signal(8)
+        turns, least = Signal(), Signal(8)  # HELLOs before the one that passes
         double = Cat(0, self._row["multiplier"])
         m.d.sync += [
             distance.eq(hello.sequence - last),
             any_.eq(last == 0),
             window.eq(Mux(double > SEQUENCE_WINDOW, double, SEQUENCE_WINDOW)),
             seen.eq(self.seen.bit_select(hello.peer, 1)),
-            quiet.eq(self._row["quiet"] + 1),
+            quiet.eq(self._row["quiet"]),
+            turns.eq(self.pass_every != 0),
+            least.eq(self.pass_every - 1),
         ]
         # Second: is it in the window, is it news, is it its turn to pass.
         inside, news, turn = Signal(), Signal(), Signal()
         m.d.sync += [
             inside.eq(any_ | ((distance != 0) & (distance <= window))),
             news.eq(~stored.same | hello.reply | (hello.lifetime_zero & seen)),
-            turn.eq((self.pass_every != 0) & (quiet >= self.pass_every)),
+            turn.eq(turns & (quiet >= least)),
+            following.eq(quiet + 1),
         ]
         # Third: the verdict.
         self._verdict, self._accepted = Signal(HelloVerdict), Signal()
@@ -190,7 +206,7 @@ class Monitor(wiring.Component):
                 self._verdict.eq(Mux(news, HelloVerdict.NEWS, calm)),
                 self._accepted.eq(inside),
                 self._leaving.eq(hello.lifetime_zero & ~seen),
-                self._quiet.eq(Mux(news | seen, quiet - 1, Mux(turn, 0, quiet))),
+                self._quiet.eq(Mux(news | seen, quiet, Mux(turn, 0, following))),
             ]
         m.d.sync += self.o_hello.valid.eq(steps[2])
         m.d.comb += self.o_hello.p.verdict.eq(self._verdict)
@@ -212,10 +228,19 @@ class Monitor(wiring.Component):
     def _apply(self, m: Module) -> None:
         """The clock after `i_hello_done`: state, deadline, rows and events, all at once."""
         hello, ledger = self._hello, self._ledger
-        done = Signal(HELLO_COMMIT)
-        m.d.sync += [self._applying.eq(self.i_hello_done.valid), done.eq(self.i_hello_done.p)]
-        accepted = self._applying & self._accepted
-        news = self._verdict == HelloVerdict.NEWS
+        done = self.i_hello_done
+        accepted, stores, counts = Signal(), Signal(), Signal()
+        replay, news, absorbed = Signal(), Signal(), Signal()
+        takes = done.valid & self._accepted
+        m.d.sync += [
+            self._applying.eq(done.valid),
+            accepted.eq(takes),
+            stores.eq(takes & done.p.store),
+            counts.eq(takes & done.p.counted),
+            absorbed.eq(done.p.absorbed),
+            replay.eq(done.valid & (self._verdict == HelloVerdict.REPLAY)),
+            news.eq(done.valid & done.p.store & (self._verdict == HelloVerdict.NEWS)),
+        ]
         # The scan leaves the row alone meanwhile.
         state = self._deadlines.flags.state
         was_up, was_left = Signal(), Signal()
@@ -224,12 +249,12 @@ class Monitor(wiring.Component):
             was_left.eq(state == State.LEFT),
         ]
         m.d.comb += [
-            self._stored.store.eq(accepted & done.store),
+            self._stored.store.eq(stores),
             ledger.add.eq(accepted),
             ledger.clear.eq(self._forgets),
             ledger.peer.eq(self._at),
             ledger.heard_us.eq(self._arrived),
-            ledger.absorb.eq(done.absorbed),
+            ledger.absorb.eq(absorbed),
         ]
         sequence = Signal(32)
         m.d.comb += [
@@ -240,11 +265,11 @@ class Monitor(wiring.Component):
         m.d.sync += [
             self.o_heard.valid.eq(later),
             self.o_heard.p.eq(following),
-            later.eq(self._applying & news & done.store),
+            later.eq(news),
             following.kind.eq(EventCode.PEER_NEWS),
             following.index.eq(hello.peer),
         ]
-        with m.If(self._applying & (self._verdict == HelloVerdict.REPLAY)):
+        with m.If(replay):
             self._raise(m, EventCode.REPLAY)
         with m.If(accepted & self._leaving & ~was_left):
             self._raise(m, EventCode.PEER_LEFT)
@@ -254,7 +279,7 @@ class Monitor(wiring.Component):
             self._write["sequence"].data.eq(Mux(self._applying, sequence, self._access.data)),
             self._write["sequence"].en.eq(accepted | self._sequence_written),
             self._write["quiet"].data.eq(Mux(self._applying, self._quiet, 0)),
-            self._write["quiet"].en.eq((accepted & done.counted) | self._forgets),
+            self._write["quiet"].en.eq(counts | self._forgets),
         ]
         self._heard = accepted
 
@@ -267,20 +292,7 @@ class Monitor(wiring.Component):
 
     def _command(self, m: Module) -> None:
         """`forget` and `arm` of the host, and its accesses to the rows, between HELLOs."""
-        arm, forget = Signal(self._peers), Signal(self._peers)
-        # Decoded a clock ahead, and in two halves, so that a bit takes one LUT.
-        low, high = Signal(8), Signal(-(-self._peers // 8))
-        m.d.sync += [low.eq(1 << self._host_at[:3]), high.eq(1 << self._host_at[3:])]
-        for waits, new, done in (
-            (arm, self.arm, self._arms),
-            (forget, self.forget, self._forgets),
-        ):
-            ended = Mux(done, low, 0)
-            here = Cat(ended & bit.replicate(len(low)) for bit in high)
-            m.d.sync += waits.eq(waits & ~here[: self._peers] | new)
-        waiting = arm | forget
-        forgets = Signal()  # `self._host_at`
-        m.d.sync += forgets.eq(forget.bit_select(self._host_at, 1))
+        self._waiting(m)
         for n, area in enumerate(AREAS):
             port = getattr(self, f"i_ram_{area}")
             with m.If(port.valid):
@@ -288,42 +300,102 @@ class Monitor(wiring.Component):
         wide, narrow = (area.stride.bit_length() - 1 for area in (TIMING, SEQUENCE))
         address = self._access.address
         element = Mux(self._area[1], address[narrow:], address[wide:])
-        free = ~self._busy & ~self._was_busy & self._deadlines.ready
+        free = self._calm & ~self.i_hello.valid
+        forgets, arms, serves = Signal(), Signal(), Signal()  # wishes of this clock
+        m.d.comb += [
+            self._forgets.eq(forgets & free),
+            self._arms.eq(arms & free),
+            self._serves.eq(serves & free),
+        ]
+        m.d.sync += [forgets.eq(0), arms.eq(0), serves.eq(0)]
         with m.FSM():
             with m.State("Idle"):
-                with m.If(waiting.any()):
-                    m.d.sync += self._host_at.eq(lowest(waiting))
-                    m.next = "Go"
+                m.d.sync += self._holds.eq(0)
+                with m.If(self._groups.any()):
+                    m.d.sync += self._host_at[GROUP_BITS:].eq(lowest(self._groups))
+                    m.next = "Group"
                 with m.Elif(self._area.any()):
-                    m.d.sync += self._host_at.eq(element)
-                    m.next = "Settle"
+                    m.d.sync += [self._host_at.eq(element), self._holds.eq(1)]
+                    m.next = "Reach"
+            with m.State("Group"):
+                m.next = "Member"
+            with m.State("Member"):
+                m.d.sync += [
+                    self._host_at[:GROUP_BITS].eq(lowest(self._members)),
+                    self._holds.eq(1),
+                ]
+                m.next = "Go"
+                with m.If(~self._members.any()):
+                    # The group's last one has just been done.
+                    m.next = "Idle"
             with m.State("Go"):
                 m.next = "Look"
-            with m.State("Settle"):
-                m.next = "Serve"
             with m.State("Look"):
                 # The row, the sums, the write: a HELLO between them begins it anew.
                 with m.If(free):
                     m.next = "Add"
             with m.State("Add"):
+                m.d.sync += [
+                    forgets.eq(self._forget_first & free),
+                    arms.eq(~self._forget_first & free),
+                ]
                 m.next = "Do"
                 with m.If(~free):
                     m.next = "Look"
             with m.State("Do"):
                 m.next = "Look"
                 with m.If(free):
-                    m.d.comb += [self._forgets.eq(forgets), self._arms.eq(~forgets)]
                     m.next = "Idle"
-            with m.State("Serve"):
+            with m.State("Reach"):
+                m.next = "Settle"
+            with m.State("Settle"):
+                m.d.sync += serves.eq(free)
                 with m.If(free):
-                    m.d.comb += self._serves.eq(1)
+                    m.next = "Serve"
+            with m.State("Serve"):
+                m.next = "Settle"
+                with m.If(free):
                     m.next = "Idle"
                     with m.If(self._area[2] & ~self._access.write):
                         m.d.comb += self._ledger.ask.eq(1)
                         m.next = "Ledger"
             with m.State("Ledger"):
+                m.d.sync += self._holds.eq(0)
                 with m.If(self._ledger.answered):
                     m.next = "Idle"
+
+    def _waiting(self, m: Module) -> None:
+        """The commands that wait: in which groups of peers, and those of the group looked at."""
+        arm, forget = Signal(self._peers), Signal(self._peers)
+        groups = -(-self._peers // GROUP)
+        self._groups, self._members = Signal(groups), Signal(GROUP)
+        self._forget_first = Signal()  # of `self._host_at`
+        forgets = Signal(GROUP)
+        # Decoded a clock ahead, and in two halves, so that a bit takes one LUT.
+        low, high = Signal(GROUP), Signal(groups)
+        m.d.sync += [
+            low.eq(1 << self._host_at[:GROUP_BITS]),
+            high.eq(1 << self._host_at[GROUP_BITS:]),
+        ]
+        for waits, new, done in (
+            (arm, self.arm, self._arms),
+            (forget, self.forget, self._forgets),
+        ):
+            ended = Mux(done, low, 0)
+            here = Cat(ended & bit.replicate(len(low)) for bit in high)
+            m.d.sync += waits.eq(waits & ~here[: self._peers] | new)
+        which = self._host_at[GROUP_BITS:]
+        m.d.sync += [
+            self._groups.eq(
+                Cat(
+                    (arm[n : n + GROUP] | forget[n : n + GROUP]).any()
+                    for n in range(0, self._peers, GROUP)
+                )
+            ),
+            self._members.eq((arm | forget).word_select(which, GROUP)),
+            forgets.eq(forget.word_select(which, GROUP)),
+            self._forget_first.eq(forgets.bit_select(self._host_at[:GROUP_BITS], 1)),
+        ]
 
     def _set_flags(self, m: Module) -> None:
         """The one place where a HELLO or the host writes a peer's state."""

@@ -99,14 +99,16 @@ class StoredMh(wiring.Component):
     def _fetch(self, m: Module) -> None:
         """Read the stored word, write the new one: address clock, RAM, register."""
         read, write = self._ram.read_port(), self._ram.write_port()
-        following, target = Signal.like(read.addr), Signal.like(write.addr)
+        read_last, written_last = Signal.like(read.addr), Signal.like(write.addr)
         number = Signal(range(STORED_WORDS + 1))  # saturates
         here = Mux(self._word.first, 0, number)
         begins = self._word.first
-        spare = Mux(self._turn, self._spare[1], self._spare[0])
+        # A page becomes spare clocks before the MH that is written there.
+        spare = Signal.like(write.addr)
+        m.d.sync += spare.eq(Mux(self._turn, self._spare[1], self._spare[0]))
         m.d.comb += [
-            read.addr.eq(Mux(begins, self._matched.base, following)),
-            write.addr.eq(Mux(begins, spare, target)),
+            read.addr.eq(Mux(begins, self._matched.base, read_last + 1)),
+            write.addr.eq(Mux(begins, spare, written_last + 1)),
             write.data.eq(self._word.data),
             write.en.eq(self._valid & (here != STORED_WORDS)),
         ]
@@ -116,8 +118,8 @@ class StoredMh(wiring.Component):
         length, self._length = Signal(4), Signal(4)
         with m.If(self._valid):
             m.d.sync += [
-                following.eq(read.addr + 1),
-                target.eq(write.addr + 1),
+                read_last.eq(read.addr),
+                written_last.eq(write.addr),
                 number.eq(Mux(here == STORED_WORDS, here, here + 1)),
             ]
             with m.If(begins):

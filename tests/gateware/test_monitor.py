@@ -339,7 +339,7 @@ def test_every_peer_is_down_at_once_under_a_flood_of_hellos() -> None:
         ctx.set(dut.arm, (1 << 32) - 1)
         await ctx.tick()
         ctx.set(dut.arm, 0)
-        await ctx.tick().repeat(5 * 32 + 8)
+        await ctx.tick().repeat(7 * 32 + 8)
         ctx.set(dut.now_us, 1009)
         await ctx.tick().repeat(4 * 32 + 8)
         assert not bench.events
