@@ -165,8 +165,8 @@ class RegisterBank(wiring.Component):
                 m.next = "Answer"
                 with m.If(self._known & fetch & ~self._in_ram):
                     m.d.sync += self._sample.eq(self._fetched | ram_data)
-                with m.If(self._known & write & ~self._in_ram):
-                    m.d.comb += self._strobe.eq(1)
+                # Written, and pulsed, in the clock of the answer.
+                m.d.sync += self._strobe.eq(self._known & write & ~self._in_ram)
                 with m.If(self._known & self._in_ram & (fetch | (write & self._writable))):
                     m.d.comb += self._ram_go.eq(1)
                     m.next = "Ram"
@@ -176,6 +176,7 @@ class RegisterBank(wiring.Component):
                         m.d.sync += self._sample.eq(self._fetched | ram_data)
                     m.next = "Answer"
             with m.State("Answer"):
+                m.d.sync += self._strobe.eq(0)
                 word = self._sample.word_select(self._word[0], WORD_BITS)
                 good = self._known & ~self._request.write
                 m.d.sync += [
