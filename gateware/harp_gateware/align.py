@@ -32,7 +32,8 @@ class Align(wiring.Component):
     IPv6 begins at octet 14, 18 or 22, which is octet 6, 2 or 6 of a word: one of two shifts for the
     whole frame. A word leaves a clock after the word that completes it *and* shows whether another
     follows: for the first L3 word that is word 3 (two tags: 4). What is left behind a frame's last
-    word follows a clock later, when the next frame's first word comes. `meta` goes with each word.
+    word follows a clock later, when the next frame's first word comes. `meta` goes with each word,
+    `coming` is the data of `o` a clock before.
 
     Every frame gives at least one word: one that ends before IPv6 could begin gives a single one of
     a single octet, `not_ipv6`, 2 clocks after its last. `o_good` is 1 in the clock of a good
@@ -41,6 +42,7 @@ class Align(wiring.Component):
 
     i: In(stream.Signature(WORD, always_ready=True))
     o: Out(stream.Signature(L3_WORD, always_ready=True))
+    coming: Out(64)
     meta: Out(FRAME_META)
     o_good: Out(1)
 
@@ -133,6 +135,13 @@ class Align(wiring.Component):
         more = word.octets > taken
         left = (word.octets - taken)[:3]
         pending = Signal(END)
+        m.d.comb += self.coming.eq(
+            Mux(
+                self._one,
+                Cat(self._previous[16:], word.data[:16]),
+                Cat(self._older[48:], self._previous[:48]),
+            )
+        )
         m.d.sync += [
             tail.eq(ends & (more | ~self._started)),
             pending.short.eq(~self._started),
@@ -146,13 +155,7 @@ class Align(wiring.Component):
             out.error.eq(
                 Mux(tail, self._held.error, Mux(word.last & ~more, word.error, FrameError.GOOD))
             ),
-            out.data.eq(
-                Mux(
-                    self._one,
-                    Cat(self._previous[16:], word.data[:16]),
-                    Cat(self._older[48:], self._previous[:48]),
-                )
-            ),
+            out.data.eq(self.coming),
             self.meta.eq(self._meta),
         ]
         with m.If(tail):

@@ -16,6 +16,7 @@ from harp_gateware.events import Events
 from harp_gateware.fence import Fence
 from harp_gateware.frame_buffer import FrameBuffer
 from harp_gateware.guard import Guard
+from harp_gateware.key_writer import KeyWriter
 from harp_gateware.layouts import (
     EVENT_PUSH,
     PORT_STATE,
@@ -90,6 +91,7 @@ class Core(wiring.Component):
         m.submodules.bank = self._bank = RegisterBank(params)
         m.submodules.rx = self._rx = RxPath(params)
         m.submodules.peers = self._peers = PeerTable(params.peers)
+        m.submodules.keys = self._keys = KeyWriter()
         m.submodules.monitor = self._monitor = Monitor(params.peers)
         m.submodules.guard = self._guard = Guard()
         m.submodules.slots = self._slots = Slots(params.slots)
@@ -118,6 +120,10 @@ class Core(wiring.Component):
         tap(m, self.i_net, self._counters.rx_0)
         connect(m, rx.o_words, self._peers.i_words)
         connect(m, rx.o_peer, self._peers.i)
+        connect(m, self._keys.peer_rows, self._peers.rows)
+        connect(m, self._keys.peer_word, self._peers.word)
+        connect(m, self._keys.local_rows, rx.local_rows)
+        connect(m, self._keys.local_word, rx.local_word)
         m.d.comb += self._peers.vlan.eq(rx.o_vlan)
         tap(m, self._peers.o, rx.i_peer)
         tap(m, self._peers.o, self._monitor.i_peer)
@@ -238,6 +244,7 @@ class Core(wiring.Component):
         connect(m, fence.o_early, buffer.i_early)
         connect(m, fence.o_verdict, buffer.i_verdict)
         connect(m, buffer.o, self._arbiter.i_host)
+        connect(m, self._keys.fence_word, fence.word)
         fenced_frames = Signal(BY_NAME["guard_state"].field("fenced_frames").width)
         m.d.sync += fenced_frames.eq(fenced_frames + buffer.o_refused)
         m.d.comb += [
@@ -251,7 +258,6 @@ class Core(wiring.Component):
             bank.port_state__high_water[1].eq(buffer.high_water * WORD_OCTETS),
             bank.port_state__latency_max[1].eq(buffer.latency_max),
         ]
-        self._fence = fence
 
     def _identify(self, m: Module) -> None:
         """The constants of this build."""
@@ -277,12 +283,12 @@ class Core(wiring.Component):
 
     def _join_rams(self, m: Module) -> None:
         """Each RAM area of the map to its owner."""
-        owners = [self._rx, self._peers, self._monitor, self._slots, self._events, self._counters]
-        if not self._params.monitor:
-            owners.append(self._fence)
+        owners = [self._rx, self._keys, self._monitor, self._slots, self._events, self._counters]
         for register in REGISTERS:
             if register.home is not Home.RAM:
                 continue
+            if register.name == "fence" and self._params.monitor:
+                continue  # not there: see above
             for owner in owners:
                 if hasattr(owner, f"i_ram_{register.name}"):
                     request = getattr(self._bank, f"o_ram_{register.name}")

@@ -37,6 +37,34 @@ GROUP = 4
 LAST_MH = 40
 """No Mobility Header begins behind it: so many words are a chain's at most."""
 
+AWAY = 3
+"""Of an address's word in the local table: digits from here on lie in the other block RAM."""
+
+KEY_WORD = wiring.Signature(
+    {"written": Out(1), "index": Out(range(KEYS)), "number": Out(3), "data": Out(WORD_BITS)}
+)
+"""`written` is 1 for a clock in which word `number` of key `index` becomes `data`."""
+
+
+def key_rows(keys: int) -> wiring.Signature:
+    """How the rows of a table are changed, as the one who writes sees it.
+
+    Row `update` is read when nothing else is: if `free` now, it is on `raw` 3 clocks later, of
+    the one that is `chosen`. `put` writes `value` there, while `idle`.
+    """
+    return wiring.Signature(
+        {
+            "update": Out(ROW),
+            "chosen": Out(RAMS),
+            "put": Out(1),
+            "value": Out(keys),
+            "free": In(1),
+            "idle": In(1),
+            "raw": In(keys),
+        }
+    )
+
+
 assert MAX_WORDS + FIXED_WORDS < LAST_MH
 
 
@@ -66,9 +94,7 @@ class DigitTables(wiring.Component):
     7 clocks behind word 2, a key of the address is 1 in all of them. `raw` is what the RAMs gave in
     any case: of 2 and 3, while `vlan_now`, those of `vlan`; of 0 and 1, 4 clocks behind any word
     that may begin a Mobility Header, those of its last octet.
-
-    The row `update` is read when nothing else is: if `free` now, it is on `raw` 3 clocks later, of
-    the RAMs in `chosen`; of the others 0 is. `put` writes `value` there in those, while `idle`.
+    `access` is the host's.
     """
 
     i: In(stream.Signature(L3_WORD, always_ready=True))
@@ -77,12 +103,7 @@ class DigitTables(wiring.Component):
     raw: Out(data.ArrayLayout(KEYS, RAMS))
     fresh: Out(1)
     vlan_now: Out(1)
-    update: In(ROW)
-    free: Out(1)
-    idle: Out(1)
-    chosen: In(RAMS)
-    put: In(1)
-    value: In(KEYS)
+    access: In(key_rows(KEYS))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -95,8 +116,12 @@ class DigitTables(wiring.Component):
         vlan = [row(LAST_TABLE, self.vlan.word_select(n, DIGIT), Const(0)) for n in range(2)]
         low = self._half(m, "low", self._low, self._may, group)
         high = self._half(m, "high", self._high, self._low, vlan)
-        m.d.comb += self.free.eq(~(self._low | self._may | low | self._high | high))
-        m.d.sync += [self.idle.eq(self.free), self._updated.eq(self.idle)]
+        access = self.access
+        m.d.comb += [
+            access.free.eq(~(self._low | self._may | low | self._high | high)),
+            access.raw.eq(self.raw[0] | self.raw[1] | self.raw[2] | self.raw[3]),
+        ]
+        m.d.sync += [access.idle.eq(access.free), self._updated.eq(access.idle)]
         return m
 
     def _place(self, m: Module) -> None:
@@ -149,19 +174,19 @@ class DigitTables(wiring.Component):
             with m.Elif(other):
                 m.d.sync += place.eq(others[n])
             with m.Else():
-                m.d.sync += place.eq(self.update)
+                m.d.sync += place.eq(self.access.update)
             # A row is not read in the clock in which it is written.
             ram = memory.Memory(shape=KEYS, depth=1 << ROW, init=[], attrs={"no_rw_check": 1})
             m.submodules[f"ram_{number}"] = ram
             read, write = ram.read_port(), ram.write_port()
             m.d.comb += [
                 read.addr.eq(place),
-                write.addr.eq(self.update),
-                write.data.eq(self.value),
-                write.en.eq(self.put & self.chosen[number]),
+                write.addr.eq(self.access.update),
+                write.data.eq(self.access.value),
+                write.en.eq(self.access.put & self.access.chosen[number]),
             ]
             # Constants from a flop's own set and reset: no logic behind the RAM.
-            hidden = self._updated & ~self.chosen[number]
+            hidden = self._updated & ~self.access.chosen[number]
             m.d.sync += [
                 self.raw[number].eq(Mux(hidden, 0, read.data)),
                 self.rows[number].eq(Mux(shown, read.data, ALL)),

@@ -10,19 +10,18 @@ from amaranth.lib.wiring import In, Out
 from harp.tables.harp_types import HarpFlag
 from harp.tables.icmpv6 import NEIGHBOR_ADVERTISEMENT, NEXT_HEADER
 from harp.tables.offload import FENCE_ADDRESSES
+from harp.tables.register_schema import WORD_BITS
 from harp.tables.registers import BY_NAME
 from harp_gateware.align import Align
+from harp_gateware.digit_tables import KEY_WORD
 from harp_gateware.layouts import (
     ADDRESS,
-    RAM_REQUEST,
-    RAM_RESPONSE,
     VERDICT,
     WORD,
     OutcomeCode,
     ReasonCode,
 )
 from harp_gateware.params import WORD_OCTETS
-from harp_gateware.unit_ram import UnitRam
 from harp_gateware.walk import Walk
 
 OCTETS = ADDRESS // 8
@@ -51,8 +50,7 @@ class Fence(wiring.Component):
     o_early: Out(stream.Signature(data.StructLayout({}), always_ready=True))
     o_verdict: Out(stream.Signature(VERDICT, always_ready=True))
     mark: Out(1)
-    i_ram_fence: In(stream.Signature(RAM_REQUEST, always_ready=True))
-    o_ram_fence: Out(stream.Signature(RAM_RESPONSE, always_ready=True))
+    word: In(KEY_WORD)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -120,21 +118,19 @@ class Fence(wiring.Component):
 
     def _match(self, m: Module) -> Value:
         """Compares the target with one address a clock: row, octets, all of it."""
-        m.submodules.table = table = UnitRam(FENCE)
-        wiring.connect(m, wiring.flipped(self.i_ram_fence), table.i)
-        wiring.connect(m, wiring.flipped(self.o_ram_fence), table.o)
         lengths = FENCE.reset_of(FENCE.field("prefix_len"))
         addresses = memory.Memory(shape=ADDRESS, depth=FENCE_ADDRESSES, init=[])
         prefixes = memory.Memory(shape=8, depth=FENCE_ADDRESSES, init=[lengths] * FENCE_ADDRESSES)
         m.submodules.addresses, m.submodules.prefixes = addresses, prefixes
         index, running = Signal(range(FENCE_ADDRESSES)), Signal()
-        rows = []
-        for ram, word in ((addresses, 0), (prefixes, FENCE.field("prefix_len").at // 32)):
-            write, read = ram.write_port(), ram.read_port(domain="comb")
+        rows, told = [], self.word
+        for ram, first, bits in ((addresses, 0, WORD_BITS), (prefixes, ADDRESS // WORD_BITS, 8)):
+            write, read = ram.write_port(granularity=bits), ram.read_port(domain="comb")
+            numbers = range(first, first + len(read.data) // bits)
             m.d.comb += [
-                write.addr.eq(table.o_index),
-                write.data.eq(table.o_data),
-                write.en.eq(table.o_written & (table.o_word == word)),
+                write.addr.eq(told.index),
+                write.data.eq(told.data[:bits].replicate(len(numbers))),
+                write.en.eq(Cat(told.written & (told.number == n) for n in numbers)),
                 read.addr.eq(index),
             ]
             rows.append(read.data)

@@ -12,6 +12,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from harp.tables.harp_types import HarpFlag, HarpType
 from harp.tables.mh import HOP_LIMIT, NO_NEXT_HEADER
 from harp_gateware.checksum import Checksum
+from harp_gateware.digit_tables import KEY_WORD, key_rows
 from harp_gateware.layouts import (
     L3_WORD,
     MH_WORD,
@@ -19,11 +20,11 @@ from harp_gateware.layouts import (
     RAM_RESPONSE,
     big_endian,
 )
-from harp_gateware.local_table import LocalTable
+from harp_gateware.local_table import LOCAL, LocalTable
 from harp_gateware.type_table import TypeTable
 from harp_gateware.walk import HOP_BY_HOP, WALKED
 
-RAM_AREAS = ("mh_type", "local")
+RAM_AREAS = ("mh_type",)
 """Areas of the register map whose RAM lies here."""
 HOME_ADDRESS = bytes((2, 1, 2, 0, 0, 201, 16))
 """Octets 1 to 7 of the one layout: Hdr Ext Len 2, PadN of 2, option 201 of 16; octets 4 and 5 are
@@ -63,10 +64,11 @@ MH_FACTS = data.StructLayout(
 class MhCheck(wiring.Component):
     """Captures addresses and judges the Mobility Header.
 
-    `i` are the words as `align` gives them, `walked` the same words with their places, 2 clocks
-    later. `o_mh` comes a clock behind `walked`, `o_peer` with its first word. `facts` are complete
-    6 clocks behind a frame's last word at `i`, hold 2 clocks at least, and mean something only if
-    the walk has found a Mobility Header (`transit`: also if it was truncated).
+    `i` are the words as `align` gives them, `coming` the data of `i` a clock before, `walked` the
+    same words with their places, 2 clocks later. `o_mh` comes a clock behind `walked`, `o_peer`
+    with its first word. `facts` are complete 6 clocks behind a frame's last word at `i`, hold 2
+    clocks at least, and mean something only if the walk has found a Mobility Header (`transit`:
+    also if it was truncated).
     """
 
     def __init__(self) -> None:
@@ -78,6 +80,9 @@ class MhCheck(wiring.Component):
                 "walked": In(stream.Signature(WALKED, always_ready=True)),
                 "o_mh": Out(stream.Signature(MH_WORD, always_ready=True)),
                 "o_peer": Out(stream.Signature(data.StructLayout({}), always_ready=True)),
+                "coming": In(64),
+                "local_rows": In(key_rows(LOCAL.count)),
+                "local_word": In(KEY_WORD),
                 "facts": Out(MH_FACTS),
                 "demand_hop_limit": In(1),
                 "harp_mh_type": In(8),
@@ -161,8 +166,11 @@ class MhCheck(wiring.Component):
         ]
 
     def _capture(self, m: Module) -> None:
-        """Fields of the fixed header: what the local table and later checks need."""
+        """Fields of the fixed header: the local table's answer, and what later checks need."""
         octets, local = self._word.data, self._local
+        connect(m, flipped(self.i), local.i)
+        connect(m, flipped(self.local_rows), local.rows)
+        connect(m, flipped(self.local_word), local.word)
         fixed = self._valid & self.walked.p.fixed
         self._payload_words = Signal(13)
         self._bad_hop_limit = Signal()
@@ -172,9 +180,7 @@ class MhCheck(wiring.Component):
                 self._bad_hop_limit.eq(octets.word_select(7, 8) != HOP_LIMIT),
             ]
         m.d.comb += [
-            local.word.eq(octets),
-            local.low.eq(fixed & (self._index == 3)),
-            local.high.eq(fixed & (self._index == 4)),
+            local.coming.eq(self.coming),
             self.facts.transit.eq(~local.local),
             self.facts.multicast.eq(local.multicast),
         ]
@@ -228,9 +234,9 @@ class MhCheck(wiring.Component):
         """Proto, Header Len, MH Type, and of HARP Type and Group ID."""
         octets = [self._word.data.word_select(n, 8) for n in range(8)]
         facts, types = self.facts, self._types
-        for area, owner in zip(RAM_AREAS, (types, self._local), strict=True):
+        for area in RAM_AREAS:
             for name in (f"i_ram_{area}", f"o_ram_{area}"):
-                connect(m, flipped(getattr(self, name)), getattr(owner, name))
+                connect(m, flipped(getattr(self, name)), getattr(types, name))
         begun = Signal(2)
         header_len = [Signal(8, name=f"header_len_{n}") for n in range(3)]
         end = Signal(9)  # words of the chain and the MH, less one

@@ -10,9 +10,8 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from harp.tables.offload import PEERS
 from harp.tables.register_schema import WORD_BITS
 from harp.tables.registers import BY_NAME
-from harp_gateware.digit_tables import ALL, KEYS, RAMS, DigitTables
-from harp_gateware.key_writer import KeyWriter
-from harp_gateware.layouts import L3_WORD, PEER_RESPONSE, RAM_REQUEST, RAM_RESPONSE, VLAN
+from harp_gateware.digit_tables import ALL, KEY_WORD, KEYS, RAMS, DigitTables, key_rows
+from harp_gateware.layouts import L3_WORD, PEER_RESPONSE, VLAN
 from harp_gateware.priority import lowest
 
 PEER = BY_NAME["peer"]
@@ -29,9 +28,8 @@ class PeerTable(wiring.Component):
     behind the word, that it begins a Mobility Header of HARP's form: answered exactly 3 clocks
     later. The next frame's word 1 comes 5 clocks behind that word at the soonest.
 
-    Keys are written by the host through `i_ram_peer` and lie in `DigitTables`; what is one bit is a
-    flop. A write of an address is answered within 300 clocks, if frames come as close as they can
-    within 1,500. A disabled entry matches nothing. One that must be authenticated and is not `seen`
+    Keys are written by the host through `KeyWriter` and lie in `DigitTables`; what is one bit is a
+    flop. A disabled entry matches nothing. One that must be authenticated and is not `seen`
     is `known` but never hit: its HELLOs are for the host, as there is no HMAC in this build. `seen`
     has a bit a peer: mode `seen` (offload.md §3).
     """
@@ -44,8 +42,8 @@ class PeerTable(wiring.Component):
                 "vlan": In(VLAN["id"].shape),
                 "i": In(stream.Signature(data.StructLayout({}), always_ready=True)),
                 "o": Out(stream.Signature(PEER_RESPONSE, always_ready=True)),
-                "i_ram_peer": In(stream.Signature(RAM_REQUEST, always_ready=True)),
-                "o_ram_peer": Out(stream.Signature(RAM_RESPONSE, always_ready=True)),
+                "rows": In(key_rows(KEYS)),
+                "word": In(KEY_WORD),
                 "seen": Out(peers),
             }
         )
@@ -53,32 +51,21 @@ class PeerTable(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.tables = self._tables = tables = DigitTables()
-        m.submodules.writer = self._writer = writer = KeyWriter(PEER)
         connect(m, flipped(self.i_words), tables.i)
-        connect(m, flipped(self.i_ram_peer), writer.i)
-        connect(m, flipped(self.o_ram_peer), writer.o)
-        m.d.comb += [
-            tables.vlan.eq(self.vlan),
-            tables.update.eq(writer.update),
-            tables.chosen.eq(writer.chosen),
-            tables.put.eq(writer.put),
-            tables.value.eq(writer.value),
-            writer.free.eq(tables.free),
-            writer.idle.eq(tables.idle),
-            writer.raw.eq(tables.raw),
-        ]
+        connect(m, flipped(self.rows), tables.access)
+        m.d.comb += tables.vlan.eq(self.vlan)
         self._match(m, [self._flags(m, index) for index in range(self._peers)])
         return m
 
     def _flags(self, m: Module, index: int) -> data.View:
         """The bits of an entry, copied as the host writes them."""
         flags = Signal(FLAGS, name=f"flags_{index}")
-        writer = self._writer
+        word = self.word
         bit = {
-            name: writer.o_data[PEER.field(name).at - WORD_BITS * SECOND]
+            name: word.data[PEER.field(name).at - WORD_BITS * SECOND]
             for name in ("any_vlan", "mode", "authenticate", "enable")
         }
-        with m.If(writer.o_written & (writer.o_index == index) & (writer.o_word == SECOND)):
+        with m.If(word.written & (word.index == index) & (word.number == SECOND)):
             m.d.sync += [
                 flags.any_vlan.eq(bit["any_vlan"]),
                 flags.mode.eq(bit["mode"]),

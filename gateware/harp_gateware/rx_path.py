@@ -10,6 +10,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from harp.tables.reasons import OFFLOAD_REASONS
 from harp_gateware import mh_check
 from harp_gateware.align import Align
+from harp_gateware.digit_tables import KEY_WORD, key_rows
 from harp_gateware.layouts import (
     EVENT,
     HELLO_COMMIT,
@@ -26,13 +27,14 @@ from harp_gateware.layouts import (
     WORD,
 )
 from harp_gateware.length import Length
+from harp_gateware.local_table import LOCAL
 from harp_gateware.mh_check import MhCheck
 from harp_gateware.params import CoreParams
 from harp_gateware.release import Release
 from harp_gateware.verdict import Verdict
 from harp_gateware.walk import Walk
 
-RAM_AREAS = ("mh_type", "local", "bucket", "reason_frames", "outcome_frames")
+RAM_AREAS = ("mh_type", "bucket", "reason_frames", "outcome_frames")
 """Areas of the register map whose RAM lies here."""
 
 
@@ -67,6 +69,8 @@ class RxPath(wiring.Component):
                 "i_hello": In(_stream(HELLO_RESPONSE)),
                 "o_hello_done": Out(_stream(HELLO_COMMIT)),
                 "o_flood": Out(_stream(EVENT)),
+                "local_rows": In(key_rows(LOCAL.count)),
+                "local_word": In(KEY_WORD),
                 "plain": In(1),
                 "now_us": In(TIME_US),
                 "arrival_us": Out(TIME_US),
@@ -102,11 +106,14 @@ class RxPath(wiring.Component):
         for sink in (self._walk.i, self._length.i, check.i):
             m.d.comb += [sink.valid.eq(align.o.valid), sink.payload.eq(align.o.payload)]
         connect(m, self._walk.o, check.walked)
+        connect(m, flipped(self.local_rows), check.local_rows)
+        connect(m, flipped(self.local_word), check.local_word)
         connect(m, self._walk.o_found, self._release.i_found)
         m.d.comb += [
             self.o_words.valid.eq(align.o.valid),
             self.o_words.payload.eq(align.o.payload),
             self.o_vlan.eq(align.meta.vlan.id),
+            check.coming.eq(align.coming),
             self._length.meta.eq(align.meta),
         ]
 

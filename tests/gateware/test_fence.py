@@ -4,6 +4,7 @@ import random
 from typing import Any
 
 from amaranth.sim import Simulator
+from tests.gateware.keys import WithKeys
 
 from harp.tables.registers import BY_NAME
 from harp_gateware.fence import Fence
@@ -68,6 +69,8 @@ def test_what_a_fenced_host_may_not_send_is_marked() -> None:
     entries += [(0, 128), (rng.getrandbits(127) | 1, 128)]
     made = [Made(rng, entries) for _ in range(600)]
     dut, marks = Fence(), list[bool]()
+    both = WithKeys(dut, {"fence_word": "word"})
+    port, answer = both.keys.i_ram_fence, both.keys.o_ram_fence
     early: list[int] = []
     late: list[int] = []
 
@@ -78,11 +81,11 @@ def test_what_a_fenced_host_may_not_send_is_marked() -> None:
             number = int.from_bytes(address.to_bytes(16, "big"), "little")
             for word, value in ((0, number), (4, length)):
                 request = {"address": FENCE.address(index) + word, "write": 1, "data": value}
-                ctx.set(dut.i_ram_fence.payload, request)
-                ctx.set(dut.i_ram_fence.valid, 1)
+                ctx.set(port.payload, request)
+                ctx.set(port.valid, 1)
                 await ctx.tick()
-                ctx.set(dut.i_ram_fence.valid, 0)
-                await ctx.tick().until(dut.o_ram_fence.valid)
+                ctx.set(port.valid, 0)
+                await ctx.tick().until(answer.valid)
         for number, frame in enumerate(made):
             for at in range(0, len(frame.octets), 8):
                 piece = frame.octets[at : at + 8]
@@ -119,7 +122,7 @@ def test_what_a_fenced_host_may_not_send_is_marked() -> None:
             if soon:
                 early.append(clock)
 
-    simulator = Simulator(dut)
+    simulator = Simulator(both)
     simulator.add_clock(6.4e-9)
     simulator.add_testbench(drive)
     simulator.add_testbench(watch, background=True)

@@ -5,6 +5,7 @@ from collections import Counter
 from typing import Any, NamedTuple
 
 from amaranth.sim import Simulator
+from tests.gateware.keys import WithKeys
 
 from harp.tables.registers import BY_NAME
 from harp_gateware.peer_table import PeerTable
@@ -78,6 +79,7 @@ class Bench:
 
     def __init__(self, seed: int) -> None:
         self.dut, self.rng = PeerTable(), random.Random(seed)
+        self.both = WithKeys(self.dut, {"peer_rows": "rows", "peer_word": "word"})
         self.clock = 0
         self.asks: list[int] = []
         self.got: list[tuple[int, tuple[bool, int, bool]]] = []
@@ -113,14 +115,14 @@ class Bench:
 
     async def host(self, ctx: Any, address: int, data: int | None = None) -> int:
         """An access; frames pass by themselves meanwhile."""
-        port = self.dut.i_ram_peer
+        port = self.both.keys.i_ram_peer
         ctx.set(port.payload, {"address": address, "write": data is not None, "data": data or 0})
         ctx.set(port.valid, 1)
         await ctx.tick()
         ctx.set(port.valid, 0)
         limit = CROWDED_CLOCKS if self.asks else ALONE_CLOCKS
         for _ in range(limit):
-            answer = self.dut.o_ram_peer
+            answer = self.both.keys.o_ram_peer
             _, _, valid, word = await ctx.tick().sample(answer.valid, answer.p.data)
             if valid:
                 return int(word) & WORD_MASK
@@ -143,7 +145,7 @@ class Bench:
             clock += 1
 
     def run(self, *scripts: Any) -> None:
-        simulator = Simulator(self.dut)
+        simulator = Simulator(self.both)
         simulator.add_clock(6.4e-9)
         simulator.add_testbench(self.watch, background=True)
         for script in scripts:

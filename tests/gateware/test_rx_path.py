@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import pytest
 from amaranth.sim import Simulator
+from tests.gateware.keys import WithKeys
 
 from harp.tables.offload import FLOOD_PEERS_INDEX
 from harp.tables.reasons import ACTIONS, OFFLOAD_REASONS, OUTCOMES, Action, Outcome, Reason
@@ -22,7 +23,7 @@ from harp_sim.model.model import Egress, Judgement, Model
 CLOCKS_A_US = 4
 VERDICT_CLOCKS = 14
 """From a frame's last word to its verdict, so that a held frame leaves 16 behind it."""
-RAM_CLOCKS = 100
+RAM_CLOCKS = 1500
 Waits = deque[tuple[int, dict[str, int]]]
 
 
@@ -39,6 +40,7 @@ class Bench:
 
     def __init__(self, config: Config, seed: int, plain: bool = False) -> None:
         self.dut = RxPath(CoreParams())
+        self.both = WithKeys(self.dut, {"local_rows": "local_rows", "local_word": "local_word"})
         self.config, self.plain = config, plain
         self.rng = random.Random(seed)
         self.model = Model(replace(config, filter_enable=not plain))
@@ -71,7 +73,8 @@ class Bench:
 
     async def ram(self, ctx: Any, area: str, address: int, value: int | None = None) -> int:
         """The host reads, or writes `value`."""
-        request, answer = (getattr(self.dut, f"{way}_ram_{area}") for way in "io")
+        owner = self.both.keys if area == "local" else self.dut
+        request, answer = (getattr(owner, f"{way}_ram_{area}") for way in "io")
         access = {"address": address, "write": value is not None, "data": value or 0}
         ctx.set(request.payload, access)
         ctx.set(request.valid, 1)
@@ -256,7 +259,7 @@ class Bench:
                     got = await self.ram(ctx, area, BY_NAME[area].address(n))
                     assert got == want, f"{area}[{n}]"
 
-        simulator = Simulator(self.dut)
+        simulator = Simulator(self.both)
         simulator.add_clock(6.4e-9)
         simulator.add_testbench(drive)
         for process in (self.watch, self.peer_table, self.monitor):
