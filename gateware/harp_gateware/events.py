@@ -4,7 +4,7 @@ Ref: offload.md §5
 """
 
 from amaranth import Cat, Const, Module, Mux, Signal, Value
-from amaranth.lib import data, fifo, memory, stream, wiring
+from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from harp.tables.constants import US_PER_S
@@ -30,6 +30,9 @@ ID = (IDS - 1).bit_length()
 STAMP = 16
 """Low bits of the time that wait beside an event: it is entered within 2^16 µs."""
 COUNT = 16
+QUEUE = 128
+"""Events that may wait to be entered, a power of two: all peers' deadlines in the same µs, and what
+HELLOs and floods raise meanwhile."""
 SPACING_US = US_PER_S // MAX_FLOOD_EVENTS_PER_SECOND
 RARE = (EventCode.REPLAY, EventCode.FLOOD)
 """Kinds that are pushed at most once in SPACING_US each."""
@@ -48,9 +51,10 @@ QUEUED = data.StructLayout({"id": ID, "stamp": STAMP})
 class Events(wiring.Component):
     """Enters events of several sources, pushes what is pending, clears what is acknowledged.
 
-    Each source has its own queue, as deep as `depths` says; a full one sets `lost` (a defect) for
-    a clock. An entry takes 4 clocks. The scan for the next push begins at the highest priority
-    after each push and looks at an id in 5 clocks, if nothing is entered meanwhile.
+    An event waits at its source's place for the queue of all, 6 clocks at most if the sources
+    before it raise one in 4 clocks each. Another one of the source meanwhile, or a full queue, sets
+    `lost` (a defect) for a clock. An entry takes 4 clocks. The scan for the next push begins at the
+    highest priority after each push and looks at an id in 5 clocks if nothing is entered meanwhile.
 
     A push is repeated EVENT_REPEAT_US after the last one, or up to 32 µs sooner, until `ack` with
     the count that the event then has; another count only makes it due at once. Flags and counts are
@@ -59,16 +63,14 @@ class Events(wiring.Component):
     ignored: its event is pushed again.
     """
 
-    def __init__(self, depths: tuple[int, ...]) -> None:
-        self._depths = depths
-        sources = {
-            f"i_{n}": In(stream.Signature(EVENT, always_ready=True)) for n in range(len(depths))
-        }
+    def __init__(self, sources: int) -> None:
+        self._sources = sources
+        event = stream.Signature(EVENT, always_ready=True)
         request = stream.Signature(RAM_REQUEST, always_ready=True)
         response = stream.Signature(RAM_RESPONSE, always_ready=True)
         super().__init__(
             {
-                **sources,
+                **{f"i_{n}": In(event) for n in range(sources)},
                 "now_us": In(TIME_US),
                 "ack": In(1),
                 "ack_id": In(ID),
@@ -84,8 +86,8 @@ class Events(wiring.Component):
         m = Module()
         # A row is written when it is not read, or when what is read is not looked at.
         rams = [
-            memory.Memory(shape=shape, depth=IDS, init=[], attrs={"no_rw_check": 1})
-            for shape in (TIME_US, ROW.size - TIME_US)
+            memory.Memory(shape=shape, depth=depth, init=[], attrs={"no_rw_check": 1})
+            for shape, depth in ((TIME_US, IDS + QUEUE), (ROW.size - TIME_US, IDS))
         ]
         m.submodules.first, m.submodules.rest = rams
         reads, writes = [ram.read_port() for ram in rams], [ram.write_port() for ram in rams]
@@ -101,6 +103,7 @@ class Events(wiring.Component):
         self._flags = Signal(EVENT_STRIDE)  # what is pending of this kind
         self._flag = Signal()  # `self._id` is pending
         self._kind, index = self._id[-4:], self._id[:5]
+        self._queue_read, self._queue_write = reads[0], writes[0]
         m.d.comb += [
             *(port.addr.eq(self._id) for port in (*reads, *writes)),
             Cat(write.data for write in writes).eq(self._write.as_value()),
@@ -113,30 +116,69 @@ class Events(wiring.Component):
             self._flag.eq(self._flags.bit_select(index, 1)),
         ]
         self._gather(m)
+        self._line_up(m)
         self._wait(m)
         self._hold_back(m)
         self._work(m)
         return m
 
     def _gather(self, m: Module) -> None:
-        """A queue for each source; the lowest that holds something is entered first."""
-        self._some, self._next, self._taken = Signal(), Signal(QUEUED), Signal()
-        full: list[Value] = []
+        """What each source raised; the lowest that waits goes to the queue, `self._goes`."""
+        self._goes, self._event = Signal(), Signal(ID)
+        self._room = Signal()  # the queue's RAM is not being written
+        self._overrun = Signal()
         before: Value = Const(0, 1)
-        for n, depth in enumerate(self._depths):
+        lost: list[Value] = []
+        for n in range(self._sources):
             source = getattr(self, f"i_{n}")
-            queue = fifo.SyncFIFO(width=QUEUED.size, depth=depth)
-            m.submodules[f"queue_{n}"] = queue
+            waits, ident = Signal(name=f"waits_{n}"), Signal(ID, name=f"ident_{n}")
+            stays = waits & (before | ~self._room)
+            m.d.sync += waits.eq(source.valid | stays)
+            with m.If(source.valid):
+                m.d.sync += ident.eq(Cat(source.p.index, source.p.kind))
+            with m.If(waits & ~before):
+                m.d.comb += self._event.eq(ident)
+            lost.append(source.valid & stays)
+            before = before | waits
+        m.d.comb += self._goes.eq(before & self._room)
+        m.d.sync += self._overrun.eq(Cat(*lost).any())
+
+    def _line_up(self, m: Module) -> None:
+        """The queue, behind the rows of first times; `self._some` and `self._next` are its head.
+
+        Written in clocks that write no row, read in those that read none.
+        """
+        bits = QUEUE.bit_length()  # one more than the place's, to tell full from empty
+        head, tail, filled = Signal(bits), Signal(bits), Signal()
+        self._some, self._next, self._taken = Signal(), Signal(ID), Signal()
+        self._stamp = Signal(STAMP, name="stamp")
+        self._look_ahead, self._fetch = Signal(), Signal()  # address; what was read
+        read, write = self._queue_read, self._queue_write
+        found = data.View(QUEUED, read.data[: QUEUED.size])
+        m.d.sync += [
+            filled.eq(head != tail),
+            tail.eq(tail + self._goes),
+            self.lost.eq(self._overrun | (self._goes & ((tail ^ head) == QUEUE))),
+        ]
+        with m.If(self._goes):
             m.d.comb += [
-                queue.w_data.eq(Cat(source.p.index, source.p.kind, self.now_us[:STAMP])),
-                queue.w_en.eq(source.valid),
-                queue.r_en.eq(self._taken & ~before),
+                write.addr.eq(IDS + tail[:-1]),
+                write.data.eq(Cat(self._event, self.now_us[:STAMP])),
+                write.en.eq(1),
             ]
-            full.append(source.valid & ~queue.w_rdy)
-            with m.If(queue.r_rdy & ~before):
-                m.d.comb += [self._some.eq(1), self._next.eq(queue.r_data)]
-            before = before | queue.r_rdy
-        m.d.sync += self.lost.eq(Cat(*full).any())
+        with m.If(self._look_ahead):
+            m.d.comb += read.addr.eq(IDS + head[:-1])
+        with m.If(self._fetch):
+            m.d.sync += [
+                head.eq(head + filled),
+                self._some.eq(filled),
+                self._next.eq(found.id),
+                self._stamp.eq(found.stamp),
+                # The row's own first time was taken the clock before.
+                self._row.first.eq(self._row.first),
+            ]
+        with m.Elif(self._taken):
+            m.d.sync += self._some.eq(0)
 
     def _wait(self, m: Module) -> None:
         """One acknowledgement and one access of the host, until they are done."""
@@ -201,7 +243,6 @@ class Events(wiring.Component):
     def _work(self, m: Module) -> None:
         """One row at a time: read, a clock, look at it, then (if not entering) act, and write."""
         scan = Signal(ID)
-        stamp = Signal(STAMP)
         now = self.now_us
         past, agrees = Signal(), Signal()
         ticks = now[TICK:][:TOLD]
@@ -210,16 +251,23 @@ class Events(wiring.Component):
             past.eq(~self._row.told | (waited >= EVENT_REPEAT_US >> TICK)),
             agrees.eq(self._row.count == self._ack_count),
         ]
-        back = (now[:STAMP] - stamp)[:STAMP]
+        # When the event that is entered came: in two clocks, long before it is written.
+        back, was_now, first = Signal(STAMP), Signal(TIME_US), Signal(TIME_US)
+        m.d.sync += [
+            back.eq(now[:STAMP] - self._stamp),
+            was_now.eq(now),
+            first.eq(was_now - back),
+        ]
         set_, clear = Signal(), Signal()
         here = (1 << self._id[:5])[:EVENT_STRIDE]
         m.d.comb += [
             self._write.eq(self._row),
-            self._write.first.eq(now - back),
+            self._write.first.eq(first),
             self._set_flags.data.eq(Mux(set_, self._flags | here, self._flags & ~here)),
             self._set_flags.en.eq(set_ | clear),
         ]
         work = Signal(4)  # enter, acknowledge, serve, scan
+        m.d.comb += self._room.eq(1)
         with m.FSM():
             with m.State("Reset"):
                 # The RAM outlives a reset, what was pending does not.
@@ -230,11 +278,7 @@ class Events(wiring.Component):
             with m.State("Choose"):
                 with m.If(self._some):
                     m.d.comb += self._taken.eq(1)
-                    m.d.sync += [
-                        self._id.eq(self._next.id),
-                        stamp.eq(self._next.stamp),
-                        work.eq(0b0001),
-                    ]
+                    m.d.sync += [self._id.eq(self._next), work.eq(0b0001)]
                 with m.Elif(self._acked):
                     m.d.sync += [self._id.eq(self._ack_id), work.eq(0b0010)]
                 with m.Elif(self._asked):
@@ -245,8 +289,10 @@ class Events(wiring.Component):
             with m.State("Read"):
                 m.next = "Take"
             with m.State("Take"):
+                m.d.comb += self._look_ahead.eq(1)
                 m.next = "Look"
             with m.State("Look"):
+                m.d.comb += [self._fetch.eq(1), self._room.eq(0)]
                 m.next = "Act"
                 with m.If(work[0]):
                     m.d.comb += [

@@ -20,6 +20,8 @@ SPAN = 34
 """Bits of the host link's times: its longest wait is 2^32 µs, and the sign tells what is past."""
 NEAR = 28
 """Bits of the others, which are at most 200 ms ahead; now may jump by two minutes."""
+EVENT_CLOCKS = 16
+"""From one event to the next, so that the sources before this one go first."""
 KINDS = (
     (EventCode.WATCHDOG_FIRED, 0),
     (EventCode.FENCED, 0),
@@ -153,6 +155,7 @@ class Guard(wiring.Component):
         """At once, and again after 1 and 2 ms; then the fence."""
         left, due = Signal(range(RESIGN_REPEATS)), Signal(NEAR)
         waited, judged = Signal(), Signal()  # `due` is over; so it was, of what it is now
+        counted = Signal()  # from what `due` is to be counted is known, but `due` is not yet
         again = (left != 0) & waited & judged
         begins = self._stop | again
         m.d.comb += self._fence.eq(
@@ -161,10 +164,13 @@ class Guard(wiring.Component):
         m.d.sync += [
             self.resign.eq(begins),
             waited.eq(_reached(self._now, due)),
-            judged.eq(~begins),
+            counted.eq(begins),
+            judged.eq(~begins & ~counted),
         ]
-        with m.If(begins):
-            m.d.sync += due.eq(Mux(self._stop, self._now[:NEAR], due) + RESIGN_SPACING_US)
+        with m.If(self._stop):
+            m.d.sync += due.eq(self._now[:NEAR])
+        with m.If(counted):
+            m.d.sync += due.eq(due + RESIGN_SPACING_US)
         with m.If(self._stop):
             m.d.sync += left.eq(RESIGN_REPEATS - 1)
         with m.Elif(self.unfence):
@@ -173,18 +179,21 @@ class Guard(wiring.Component):
             m.d.sync += left.eq(left - 1)
 
     def _announce(self, m: Module) -> None:
-        """Events one a clock; each waits in a bit of its own."""
+        """Events one in EVENT_CLOCKS; each waits in a bit of its own."""
         waiting, before = Signal(len(KINDS)), Signal(2)
         begun = Signal()
         changed = Mux(begun, self.links ^ before, 0)
         news = Cat(self._fire, self._fence, changed, self._lost, ~begun)
         first = lowest(waiting)
-        sent = Mux(waiting.any(), (1 << first)[: len(KINDS)], 0)
+        pause = Signal(range(EVENT_CLOCKS))
+        sends = waiting.any() & (pause == 0)
+        sent = Mux(sends, (1 << first)[: len(KINDS)], 0)
         m.d.sync += [
             begun.eq(1),
             before.eq(self.links),
             waiting.eq(waiting & ~sent | news),
-            self.o_event.valid.eq(waiting.any()),
+            pause.eq(Mux(sends, EVENT_CLOCKS - 1, pause - (pause != 0))),
+            self.o_event.valid.eq(sends),
             self.lease_lost.eq(self._lost),
             self.watchdog_fired.eq(self._fire),
             self.reset.eq(~begun),

@@ -40,6 +40,8 @@ def _word(register: Register, field: str) -> int:
 
 
 LAST = _word(SNAPSHOT, "last_multicast")
+EVENT_CLOCKS = 4
+"""From one event to the next."""
 GROUP_BITS = 3
 GROUP = 1 << GROUP_BITS
 """Peers whose commands are looked at together."""
@@ -261,14 +263,16 @@ class Monitor(wiring.Component):
             sequence.eq(self._last),
             sequence.word_select(~hello.multicast, 16).eq(hello.sequence),
         ]
-        later, following = Signal(), Signal(EVENT)
+        # The second event of a HELLO keeps the distance that is asked of a source.
+        later, following = Signal(EVENT_CLOCKS), Signal(EVENT)
         m.d.sync += [
-            self.o_heard.valid.eq(later),
+            self.o_heard.valid.eq(later[-1]),
             self.o_heard.p.eq(following),
-            later.eq(news),
+            later.eq(Cat(news, later)),
             following.kind.eq(EventCode.PEER_NEWS),
-            following.index.eq(hello.peer),
         ]
+        with m.If(self._applying):
+            m.d.sync += following.index.eq(hello.peer)
         with m.If(replay):
             self._raise(m, EventCode.REPLAY)
         with m.If(accepted & self._leaving & ~was_left):

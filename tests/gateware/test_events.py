@@ -5,11 +5,12 @@ from collections import defaultdict
 from itertools import pairwise
 from typing import Any
 
+import pytest
 from amaranth.sim import Simulator
 
 from harp.tables.offload import EVENT_KINDS, EVENT_REPEAT_US, EventKind
 from harp.tables.registers import BY_NAME
-from harp_gateware.events import SPACING_US, Events
+from harp_gateware.events import QUEUE, SPACING_US, Events
 from harp_gateware.layouts import EventCode
 
 SWEEP = 5 * 384 + 20
@@ -17,13 +18,14 @@ Push = tuple[int, int, int, int]  # time, id, first, count
 
 
 class Bench:
-    def __init__(self, depths: tuple[int, ...] = (8, 16)) -> None:
-        self.dut = Events(depths)
+    def __init__(self) -> None:
+        self.dut = Events(sources=2)
         self.pushes: list[Push] = []
         self.lost = 0
         self.now = 5_000_000
         self.stall = 0.0
         self.rng = random.Random(2)
+        self.pause = 3
 
     async def raise_(self, ctx: Any, source: int, ident: int) -> None:
         port = getattr(self.dut, f"i_{source}")
@@ -31,6 +33,8 @@ class Bench:
         ctx.set(port.valid, 1)
         await ctx.tick()
         ctx.set(port.valid, 0)
+        for _ in range(self.pause):
+            await ctx.tick()
 
     async def ack(self, ctx: Any, ident: int, count: int) -> None:
         ctx.set(self.dut.ack_id, ident)
@@ -71,7 +75,7 @@ class Bench:
                 ident = EventCode(push.kind).value << 5 | push.index
                 self.pushes.append((self.now, ident, push.first_us, push.count))
 
-    def run(self, script: Any) -> None:
+    def run(self, script: Any, beside: Any = None) -> None:
         async def whole(ctx: Any) -> None:
             ctx.set(self.dut.now_us, self.now)
             await ctx.tick()
@@ -81,6 +85,8 @@ class Bench:
         simulator.add_clock(6.4e-9)
         simulator.add_testbench(whole)
         simulator.add_testbench(self.take, background=True)
+        if beside is not None:
+            simulator.add_testbench(beside)
         simulator.run()
 
 
@@ -179,13 +185,42 @@ def test_replay_and_flood_are_pushed_ten_times_a_second_each() -> None:
         assert all(b - a >= SPACING_US for a, b in pairwise(times))
 
 
-def test_a_full_queue_says_so() -> None:
-    bench = Bench((2, 16))
+def test_a_burst_of_all_peers_waits_its_turn() -> None:
+    """Deadlines of 32 peers in 4 clocks each, and as many HELLOs with two events in 10 clocks."""
+    bench = Bench()
+
+    async def hellos(ctx: Any) -> None:
+        for n in range(32):
+            for kind in (EventCode.PEER_UP, EventCode.PEER_NEWS):
+                await bench.raise_(ctx, 1, kind.value << 5 | n)
+            await ctx.tick().repeat(2)
 
     async def script(ctx: Any) -> None:
-        for ident in range(12):
+        for n in range(32):
+            await bench.raise_(ctx, 0, EventCode.PEER_DOWN.value << 5 | n)
+        await ctx.tick().repeat(400)
+        for kind in (EventCode.PEER_DOWN, EventCode.PEER_UP, EventCode.PEER_NEWS):
+            assert await bench.pending(ctx, kind.value) == 2**32 - 1
+
+    bench.run(script, hellos)
+    assert bench.lost == 0
+
+
+@pytest.mark.parametrize(
+    ("pause", "events"), [(0, 12), (3, 2 * QUEUE)], ids=["too fast", "too many"]
+)
+def test_what_is_lost_is_told(pause: int, events: int) -> None:
+    bench = Bench()
+    bench.pause = pause
+
+    async def other(ctx: Any) -> None:
+        for _ in range(events):
+            await bench.raise_(ctx, 1, 5)
+
+    async def script(ctx: Any) -> None:
+        for ident in range(events):
             await bench.raise_(ctx, 0, ident)
         await ctx.tick().repeat(60)
 
-    bench.run(script)
+    bench.run(script, other)
     assert bench.lost > 0

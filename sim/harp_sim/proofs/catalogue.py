@@ -64,7 +64,7 @@ PROOFS = (
         "events",
         events.events,
         events.SMALL,
-        depth=28,
+        depth=36,
     ),
     Proof(
         "events_reset",
@@ -180,7 +180,7 @@ PLANTS = (
     ),
     Plant(
         "events",
-        Edit("events", "queue.r_en.eq(self._taken & ~before)", "queue.r_en.eq(self._taken)"),
+        Edit("events", "waits & (before | ~self._room)", "waits & ~self._room"),
         36,
     ),
     # What was pending outlives a reset.

@@ -18,17 +18,18 @@ from harp_sim.proofs.sources import Edit
 IDS = 2
 COUNT = 4
 """Bits of the counts here: there are fewer than 16 events of an id."""
-SETTLED = 26
+SETTLED = 32
 """Clocks after the last event or acknowledgement in which all is entered."""
 CLEARED = 4
 """Clocks after reset in which the flags of these few ids are cleared."""
-SWEEP = 4 * IDS + 10
+SWEEP = 4 * IDS + 18
 """Clocks until a lone event has been pushed."""
 
 SMALL = (
     Edit("events", "IDS = len(EVENT_KINDS) * EVENT_STRIDE", f"IDS = {IDS}"),
     Edit("events", "ID = (IDS - 1).bit_length()", "ID = 9"),
     Edit("events", "COUNT = 16", f"COUNT = {COUNT}"),
+    Edit("events", "QUEUE = 128", "QUEUE = 2"),
     Edit("events", "self._kind == len(EVENT_KINDS) - 1", "1"),
     # Ports to see what is pending, and whether an acknowledgement is under way.
     Edit(
@@ -51,7 +52,7 @@ class _Events(Harness):
     """The time stands still: repeats and their ceiling are the tests' business."""
 
     def __init__(self, module: ModuleType) -> None:
-        self.dut = dut = module.Events((2, 2))
+        self.dut = dut = module.Events(2)
         super().__init__(dut)
         m = self.m
         mine = self.chosen(1, "id")
@@ -74,10 +75,10 @@ class _Events(Harness):
         falls = self.past(pending) & ~pending
         gone = self.follow((cleared + Mux(falls, by_count, 0))[:COUNT], "gone")
         m.d.sync += [total.eq(total + raised[0] + raised[1]), cleared.eq(gone)]
-        quiet = Signal(range(SWEEP + 1))
+        quiet = Signal(range(SETTLED + 1))
         with m.If(ack | dut.i_0.valid | dut.i_1.valid):
             m.d.sync += quiet.eq(0)
-        with m.Elif(quiet != SWEEP):
+        with m.Elif(quiet != SETTLED):
             m.d.sync += quiet.eq(quiet + 1)
         push = dut.o.valid & (dut.o.p.index == mine)
         self.assume(~dut.lost)
@@ -116,7 +117,7 @@ class _AfterReset(Harness):
     """Reset in any clock: what was pending is not any more, though the RAM outlives it."""
 
     def __init__(self, module: ModuleType) -> None:
-        dut = module.Events((2, 2))
+        dut = module.Events(2)
         super().__init__(dut, resets=True)
         m = self.m
         valid = [self.free(1, f"valid_{n}") for n in range(2)]

@@ -54,7 +54,7 @@ def arbiter_rules(module: ModuleType) -> Harness:
 
 def event_rules(module: ModuleType) -> Harness:
     """The events of a few ids."""
-    return rules(module.Events((2, 2)))
+    return rules(module.Events(2))
 
 
 def sender_rules(module: ModuleType) -> Harness:
