@@ -64,7 +64,9 @@ class FrameBuffer(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         pointer = range(self._words)
-        self._ends = data.StructLayout({"end": Signal(pointer).shape(), "lost": 1, "born": AGE})
+        self._ends = data.StructLayout(
+            {"end": Signal(pointer).shape(), "lost": 1, "none": 1, "born": AGE}
+        )
         self._entry = data.StructLayout(
             {
                 "start": Signal(pointer).shape(),
@@ -97,6 +99,17 @@ class FrameBuffer(wiring.Component):
             return (pointer + 1)[: len(pointer)]
         return Mux(pointer == self._words - 1, 0, pointer + 1)
 
+    def _follows(self, later: Signal, place: Signal) -> Value:
+        """`later` is the place behind `place`; no carry runs along the bits.
+
+        A bit of a sum flips if the bit below gave a carry: was 1 and is 0.
+        """
+        steps = (later ^ place)[1:] ^ (place & ~later)[:-1]
+        behind = (later[0] ^ place[0]) & ~steps.any()
+        if self._words & (self._words - 1) == 0:
+            return behind
+        return behind | ((place == self._words - 1) & (later == 0))
+
     def _measure(self, m: Module) -> None:
         """How full: `self._full` is late by some clocks, which MARGIN allows for."""
         used, apart, behind = Signal.like(self._wr), Signal.like(self._wr), Signal()
@@ -115,26 +128,30 @@ class FrameBuffer(wiring.Component):
 
     def _receive(self, m: Module) -> None:
         """First clock: the word's number in its frame, so that its end can be judged."""
-        number = Signal(range(MAX_WORDS + 2))  # of this word, from 0; saturates
+        number = Signal(range(MAX_WORDS + 2))  # of this word, from 0; means nothing if `long`
+        long = Signal()  # MAX_WORDS have come
         self._in = Signal(WORD)
         self._in_valid = Signal()
         self._short, self._long = Signal(), Signal()
-        here = Mux(self.i.p.first, 0, number)
+        first = self.i.p.first
         m.d.sync += [self._in_valid.eq(self.i.valid), self._in.eq(self.i.p)]
         with m.If(self.i.valid):
             m.d.sync += [
                 self._short.eq(
-                    (here < MIN_WORDS - 1)
-                    | ((here == MIN_WORDS - 1) & (self.i.p.octets != WORD_OCTETS))
+                    (first & (MIN_WORDS > 1))
+                    | (~long & (number < MIN_WORDS - 1))
+                    | (~long & (number == MIN_WORDS - 1) & (self.i.p.octets != WORD_OCTETS))
                 ),
-                self._long.eq(here >= MAX_WORDS),
-                number.eq(Mux(here > MAX_WORDS, here, here + 1)),
+                self._long.eq(~first & long),
+                long.eq(~first & (long | (number == MAX_WORDS - 1))),
+                number.eq(Mux(first, 1, number + 1)),
             ]
 
     def _store(self, m: Module) -> None:
         """Second clock: write the word, or the end of a frame that must be cut."""
         word, valid = self._in, self._in_valid
-        cut, lost = Signal(), Signal()  # of the frame under way: thrown away from here; overrun
+        # Of the frame under way: thrown away from here; overrun; a word of it is stored.
+        cut, lost, some = Signal(), Signal(), Signal()
         was_cut = ~word.first & cut
         full = self._full & ~was_cut
         nothing = full & word.first
@@ -144,6 +161,8 @@ class FrameBuffer(wiring.Component):
         self._overrun_now = Signal()
         self._last_in = valid & word.last
         wr = Mux(write, self._after(self._wr), self._wr)
+        stored_some = write | (~word.first & some)
+        self._write = write
         ram, stored = self._ram, self._ram.write_data
         m.d.comb += [
             self._overrun_now.eq(valid & full),
@@ -171,6 +190,7 @@ class FrameBuffer(wiring.Component):
         m.d.comb += [
             end.end.eq(wr),
             end.lost.eq(full | (~word.first & lost)),
+            end.none.eq(~stored_some),
             end.born.eq(born),
             self._ended.w_data.eq(end.as_value()),
             self._ended.w_en.eq(self._last_in),
@@ -180,6 +200,7 @@ class FrameBuffer(wiring.Component):
             m.d.sync += [
                 cut.eq(was_cut | cutting),
                 lost.eq(full | (~word.first & lost)),
+                some.eq(stored_some),
                 self._born.eq(born),
             ]
 
@@ -217,83 +238,94 @@ class FrameBuffer(wiring.Component):
         ]
 
     def _choose(self, m: Module) -> None:
-        """Which frame leaves next: the queue's, the one just judged, the one that comes in."""
+        """Which frame leaves next: the queue's, the one just judged, the one that comes in.
+
+        What the choice depends on is known in flops: whether `_rd` is at the end of its frame, at
+        the last word that has come, and the queue's oldest entry, as its RAM is slow.
+        """
         self._busy, self._closed = Signal(), Signal()
         self._end = Signal(range(self._words))
+        self._at_end, self._dry = Signal(), Signal()  # `_rd` is at `_end`, at `_wr`
         self._done = Signal()
-        entry = data.View(self._entry, self._queue.r_data)
+        entry, ready = Signal(self._entry), Signal()
         idle = ~self._busy | self._done
+        self._loads, self._takes = Signal(), Signal()
+        fetch = self._queue.r_rdy & (~ready | self._loads)
         empty = self._count(m)
-        direct = idle & empty & self._pass
         skip = Signal()
         self._from = Signal(AGE)
         self._begun = Signal()  # its first word has been fetched
         m.d.comb += [
             self._queue.w_data.eq(self._decided.as_value()),
-            self._queue.w_en.eq(self._pass & ~direct),
-            self._queue.r_en.eq(idle & self._queue.r_rdy),
+            self._queue.w_en.eq(self._pass & ~(idle & empty)),
+            self._queue.r_en.eq(fetch),
             skip.eq(self.refuse & Mux(empty, self.i_mark, entry.mark)),
+            self._loads.eq(idle & ready),
+            self._takes.eq(idle & empty & ~self._live),
         ]
+        m.d.sync += ready.eq(fetch | (ready & ~self._loads))
+        with m.If(fetch):
+            m.d.sync += entry.eq(self._queue.r_data)
         aimed, self._starts = Signal(), Signal()  # `_rd` is at the oldest frame; which leaves now
         m.d.sync += [aimed.eq(0), self.o_refused.eq(0)]
         with m.If(self._done):
             m.d.sync += self._busy.eq(0)
-        with m.If(idle & self._queue.r_rdy):
-            self._load(m, entry, skip)
-        with m.Elif(direct):
-            self._load(m, self._decided, skip)
-        with m.Elif(idle & empty & ~self.i_verdict.valid & ~self._live):
-            # What was dropped is free; the oldest frame may go while it comes in.
-            # If it has ended, its end counts at once: one that found no room has no words at all.
+        with m.If(self._loads):
             m.d.sync += [
-                self._rd.eq(self._oldest),
+                self._rd.eq(entry.start),
+                self._end.eq(entry.end),
+                self._from.eq(entry.born),
+                self._closed.eq(1),
+                self._busy.eq(~skip),
+                self.o_refused.eq(skip),
+            ]
+        with m.Elif(self._takes):
+            # The oldest frame: judged in this clock, or what was dropped is free and it may go
+            # while it comes in. If it has ended, its end counts at once.
+            m.d.sync += [
+                self._rd.eq(self._decided.start),
                 self._end.eq(self._head.end),
                 self._closed.eq(self._ended.r_rdy),
                 self._from.eq(Mux(self._ended.r_rdy, self._head.born, self._born)),
-                self._begun.eq(0),
             ]
-            # The RAM is reading its first word already.
-            m.d.sync += aimed.eq(1)
-            with m.If(self.i_early.valid | (self._opened & ~self.refuse)):
-                m.d.comb += self._starts.eq(aimed)
-                m.d.sync += [self._busy.eq(1), self._live.eq(1)]
-        with m.If(self._busy & ~self._closed):
-            m.d.sync += self._from.eq(Mux(self._ended.r_rdy, self._head.born, self._born))
-            with m.If(self._ended.r_rdy):
-                m.d.sync += [self._closed.eq(1), self._end.eq(self._head.end)]
+            with m.If(self._pass):
+                m.d.sync += [self._busy.eq(~skip), self.o_refused.eq(skip)]
+            with m.Elif(~self.i_verdict.valid):
+                # The RAM is reading its first word already.
+                m.d.sync += aimed.eq(1)
+                with m.If(aimed & (self.i_early.valid | (self._opened & ~self.refuse))):
+                    m.d.comb += self._starts.eq(1)
+                    m.d.sync += [self._busy.eq(1), self._live.eq(1)]
+        with m.Elif(~self._closed):
+            # When its end is known first, nothing behind it is stored yet.
+            m.d.sync += [
+                self._end.eq(self._wr),
+                self._from.eq(self._born),
+                self._closed.eq(self._busy & self._ended.r_rdy),
+            ]
+        with m.If(self._loads | self._takes):
+            m.d.sync += self._begun.eq(0)
         with m.If(self.i_verdict.valid):
             m.d.sync += self._live.eq(0)
 
     def _count(self, m: Module) -> Signal:
-        """Entries of the queue, counted here: its own level would be known too late in a clock."""
+        """Entries of the queue and the one taken out of it; its own level leaves that out."""
         empty = Signal(init=1)
-        fewer, more = self._queue.r_en, self._queue.w_en
+        fewer, more = self._loads, self._queue.w_en
         with m.If(more & ~fewer):
             m.d.sync += [self._entries.eq(self._entries + 1), empty.eq(0)]
         with m.Elif(fewer & ~more):
             m.d.sync += [self._entries.eq(self._entries - 1), empty.eq(self._entries == 1)]
         return empty
 
-    def _load(self, m: Module, entry: data.View, skip: Signal) -> None:
-        m.d.sync += [
-            self._rd.eq(Mux(skip, entry.end, entry.start)),
-            self._end.eq(entry.end),
-            self._from.eq(entry.born),
-            self._begun.eq(0),
-            self._closed.eq(1),
-            self._busy.eq(~skip),
-            self.o_refused.eq(skip),
-        ]
-
     def _send(self, m: Module) -> None:
         """Address, RAM, output: two clocks, held together when the output is not ready."""
-        limit = Mux(self._closed, self._end, self._wr)
-        more = (self._busy | self._starts) & (self._rd != limit)
+        more = (self._busy | self._starts) & ~Mux(self._closed, self._at_end, self._dry)
         fetched, first = Signal(), Signal(init=1)
         move_out = ~self.o.valid | self.o.ready
         move = ~fetched | move_out
         m.d.comb += [
-            self._done.eq(self._busy & self._closed & (self._rd == self._end)),
+            self._done.eq(self._busy & self._closed & self._at_end),
             self._ram.read_address.eq(self._rd),
             self._ram.read_enable.eq(move),
         ]
@@ -313,7 +345,29 @@ class FrameBuffer(wiring.Component):
                     self.o.p.error.eq(word.error),
                     first.eq(word.last),
                 ]
+        self._compare(m, more & move)
         self._age(m, more & move & ~self._begun)
+
+    def _compare(self, m: Module, step: Value) -> None:
+        """Where `_rd` will be: at its frame's end, at the last word that has come."""
+        behind_end, behind_wr = Signal(), Signal()
+        m.d.comb += [
+            behind_end.eq(self._follows(self._end, self._rd)),
+            behind_wr.eq(self._follows(self._wr, self._rd)),
+        ]
+        at_wr = Mux(
+            step, behind_wr, Mux(self._takes, self._oldest == self._wr, self._rd == self._wr)
+        )
+        m.d.sync += self._dry.eq(at_wr & ~self._write)
+        with m.If(step):
+            m.d.sync += self._at_end.eq(Mux(self._closed, behind_end, behind_wr))
+        with m.Elif(self._loads):
+            m.d.sync += self._at_end.eq(0)
+        with m.Elif(self._takes):
+            # A frame that found no room has no words at all.
+            m.d.sync += self._at_end.eq(self._head.none)
+        with m.Elif(~self._closed):
+            m.d.sync += self._at_end.eq(self._rd == self._wr)
 
     def _age(self, m: Module, begins: Signal) -> None:
         """Latency of the frame whose first word is being fetched."""
