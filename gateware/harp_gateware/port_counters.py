@@ -4,7 +4,7 @@ Ref: offload.md §6 (per port), `harp.tables.registers` (`port`)
 """
 
 from amaranth import Cat, Const, Module, Mux, Signal, Value
-from amaranth.lib import memory, stream, wiring
+from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from harp.tables.offload import FCS_OCTETS, MAX_FRAME_OCTETS, MIN_FRAME_OCTETS
@@ -25,6 +25,10 @@ WAITING = (SWEEP * MOST).bit_length()
 """Bits of the most that waits to be added."""
 
 
+LOW = MOST.bit_length()
+"""Bits of what waits that are added first; what they carry is added a clock later."""
+
+
 def _one_more(value: Value, bit: Value) -> Value:
     """`value` + `bit`, without a carry chain, which costs more than so few bits are worth."""
     value = Value.cast(value)
@@ -32,12 +36,19 @@ def _one_more(value: Value, bit: Value) -> Value:
     return value ^ Cat(carries)
 
 
+def _clock_later(m: Module, source: stream.Interface) -> tuple[data.View, Signal]:
+    """What passes on `source`, from flops: it goes to many others."""
+    word, valid = Signal(WORD), Signal()
+    m.d.sync += [word.eq(source.payload), valid.eq(source.valid)]
+    return word, valid
+
+
 class PortCounters(wiring.Component):
     """Counts what passes four points, one word a clock each, whatever the frames are.
 
     `rx_n` and `tx_n` are words that pass now (`tx_n` valid when taken), of port n. Each event waits
     in a few bits of its own; a sweep over the RAM adds them, a counter a clock, so nothing is lost
-    and a counter is at most 26 clocks old. `overrun` counts a frame lost behind a port. What
+    and a counter is at most 28 clocks old. `overrun` counts a frame lost behind a port. What
     the MAC appends (FCS) counts. A read is answered within 26 clocks.
     """
 
@@ -70,48 +81,64 @@ class PortCounters(wiring.Component):
                 most = SWEEP * min(MOST, (1 << len(amount)) - 1)
                 waiting = Signal(range(most + 1), name=f"waiting_{row}")
                 given = Signal.like(waiting, name=f"given_{row}")
-                kept = Mux(now, 0, waiting)
-                total = _one_more(kept, late) if len(amount) == 1 else kept + late
+                kept, whole = Mux(now, 0, waiting), Value.cast(waiting)
+                if len(amount) == 1:
+                    total = _one_more(kept, late)
+                else:
+                    carry = Signal(name=f"carry_{row}")
+                    low = kept[:LOW] + late
+                    high = _one_more(waiting[LOW:], carry)
+                    m.d.sync += carry.eq(low[LOW])
+                    total, whole = Cat(low[:LOW], Mux(now, 0, high)), Cat(waiting[:LOW], high)
                 m.d.sync += [
                     late.eq(amount),
                     now.eq(self._index == row),
                     waiting.eq(total),
                     # A flop with a reset of its own each, so that one OR joins them all.
-                    given.eq(Mux(now, waiting, 0)),
+                    given.eq(Mux(now, whole, 0)),
                 ]
                 self._amount |= given
         self._sweep(m, lately, taken)
         return m
 
     def _received(self, m: Module, rx: stream.Interface, overrun: Value) -> dict[str, Value]:
-        """Amounts by counter, of a word that comes in."""
+        """Amounts by counter, of a word that came in a clock ago; of a frame's size, two."""
         limit = MAX_FRAME_OCTETS // WORD_OCTETS
         least = MIN_FRAME_OCTETS // WORD_OCTETS
-        number = Signal(range(limit + 2))
-        here = Mux(rx.p.first, 0, number)
-        with m.If(rx.valid):
-            m.d.sync += number.eq(Mux(here > limit, here, here + 1))
-        last = rx.valid & rx.p.last
-        short = (here < least - 1) | ((here == least - 1) & (rx.p.octets != WORD_OCTETS))
-        lost = last & (rx.p.error == FrameError.OVERRUN)
+        word, valid = _clock_later(m, rx)
+        number, full = Signal(range(limit + 3)), Signal()
+        here = Mux(word.first, 0, number)
+        with m.If(valid):
+            m.d.sync += full.eq(here > limit)
+            with m.If(word.first | ~full):
+                m.d.sync += number.eq(here + 1)
+        last = valid & word.last
+        ended, short, long, lost = Signal(), Signal(), Signal(), Signal()
+        m.d.sync += [
+            ended.eq(last),
+            short.eq((here < least - 1) | ((here == least - 1) & (word.octets != WORD_OCTETS))),
+            long.eq(here >= limit),
+            lost.eq(last & (word.error == FrameError.OVERRUN)),
+        ]
         return {
             "rx_frames": last,
-            "rx_octets": Mux(rx.valid, rx.p.octets, 0),
-            "rx_fcs_errors": last & (rx.p.error == FrameError.FCS),
-            "rx_errors": last & (rx.p.error == FrameError.RX_ER),
-            "rx_runts": last & short,
-            "rx_oversize": last & (here >= limit),
+            "rx_octets": Mux(valid, word.octets, 0),
+            "rx_fcs_errors": last & (word.error == FrameError.FCS),
+            "rx_errors": last & (word.error == FrameError.RX_ER),
+            "rx_runts": ended & short,
+            "rx_oversize": ended & long,
             "rx_overruns": overrun + lost,
         }
 
     @staticmethod
     def _sent(m: Module, tx: stream.Interface) -> dict[str, Value]:
-        """Amounts by counter, of a word that goes out."""
-        last = tx.valid & tx.p.last
+        """Amounts by counter, of a word that went out a clock ago."""
+        word, valid = _clock_later(m, tx)
+        last = valid & word.last
         return {
             "tx_frames": last,
-            "tx_octets": Mux(tx.valid, tx.p.octets, 0) + Mux(last & tx.p.append_fcs, FCS_OCTETS, 0),
-            "tx_errors": last & (tx.p.error != FrameError.GOOD),
+            "tx_octets": Mux(valid, word.octets, 0) + Mux(last & word.append_fcs, FCS_OCTETS, 0),
+            "tx_errors": last & (word.error != FrameError.GOOD),
         }
 
     def _sweep(self, m: Module, asked_row: Signal, taken: Signal) -> None:

@@ -214,11 +214,12 @@ class Slots(wiring.Component):
         self._free = Signal(init=1)
         now = self._now[:NEAR]
         free_at, rate = Signal(NEAR), Signal(range(RATES[-1] + 1))
-        owed, fifths = Signal(signed(15)), Signal(11)
+        owed, five, fifths = Signal(signed(15)), Signal(11), Signal(11)
         m.d.sync += [
             rate.eq(Array(RATES)[self.speed]),
             # The length stands long before the frame is out.
-            fifths.eq(5 * self._length + (5 * OVERHEAD_OCTETS - 1)),
+            five.eq(self._length + (self._length << 2)),
+            fifths.eq(five + (5 * OVERHEAD_OCTETS - 1)),
         ]
         with m.If(self._spent):
             m.d.sync += [
@@ -273,11 +274,12 @@ class Slots(wiring.Component):
             with m.State("Idle"):
                 m.d.sync += [who.eq(lowest(due)), resigns.eq(urgent)]
                 with m.If(due.any()):
+                    m.d.sync += rows.look.eq(1)
                     m.next = "Look"
             with m.State("Look"):
-                m.d.comb += rows.look.eq(1)
                 m.d.sync += slot.eq(rows.slot)
                 with m.If(~rows.serving):
+                    m.d.sync += rows.look.eq(0)
                     m.d.comb += self._taken.eq(here)
                     m.next = "Fetch"
             with m.State("Fetch"):
