@@ -27,7 +27,7 @@ class SlotSender(wiring.Component):
     `start` while not `busy` raises `request` a clock later; `grant` while it is 1 starts the frame:
     first word 5 clocks later, then a word a clock when taken, without FCS. `cancel` before `grant`
     ends it unsent. `done` is 1 for a clock with the last word taken. What is to be sent (`slot` to
-    `sequence`) stands while `busy`. The host's access waits until no template is read, then takes 3
+    `sequence`) stands while `busy`. The host's access waits until no template is read, then takes 4
     clocks.
 
     The MH begins at octet 6 or 2 of a word, behind 14, 18 or 22 octets of L2 and whole words of
@@ -61,6 +61,7 @@ class SlotSender(wiring.Component):
         self._quiet = Signal()  # the template is not being read
         self._end = Signal(range(TEMPLATE_OCTETS))  # number of the last octet
         m.d.sync += self._end.eq(self.length - 1)
+        self._words = Signal(64), Signal(64)
         self._templates(m)
         self._follow(m)
         self._patch(m)
@@ -79,7 +80,7 @@ class SlotSender(wiring.Component):
         with m.Elif(served):
             m.d.sync += asked.eq(0)
         row = access.address[1 : 1 + (FLAT_ROWS - 1).bit_length()]
-        reading = Signal()
+        reading = Signal(2)
         m.d.comb += [
             write.addr.eq(row),
             write.data.eq(access.data[:WORD_BITS].replicate(2)),
@@ -88,9 +89,10 @@ class SlotSender(wiring.Component):
             read.en.eq(self._move | self._quiet),
         ]
         m.d.sync += [
-            reading.eq(served),
-            self.o_ram.p.data.eq(read.data.word_select(access.address[0], WORD_BITS)),
-            self.o_ram.valid.eq(reading),
+            reading.eq(Cat(served, reading)),
+            # By the register behind the RAM, which moves while nothing is sent.
+            self.o_ram.p.data.eq(self._words[0].word_select(access.address[0], WORD_BITS)),
+            self.o_ram.valid.eq(reading[1]),
         ]
         self._fetched = read.data
 
@@ -98,7 +100,6 @@ class SlotSender(wiring.Component):
         """What is known of the rows on their way, the youngest lowest."""
         self._here, self._last = Signal(STEPS), Signal(STEPS)
         self._begins = Signal(STEPS)  # the MH begins in this word
-        self._words = Signal(64), Signal(64)
         with m.If(self._move):
             m.d.sync += [
                 self._here.eq(Cat(self._issue, self._here)),
