@@ -306,12 +306,14 @@ class Monitor(wiring.Component):
         element = Mux(self._area[1], address[narrow:], address[wide:])
         free = self._calm & ~self.i_hello.valid
         forgets, arms, serves = Signal(), Signal(), Signal()  # wishes of this clock
+        touches = Signal()  # one of them writes the peer's flags
         m.d.comb += [
             self._forgets.eq(forgets & free),
             self._arms.eq(arms & free),
             self._serves.eq(serves & free),
         ]
-        m.d.sync += [forgets.eq(0), arms.eq(0), serves.eq(0)]
+        self._touches = touches & free
+        m.d.sync += [forgets.eq(0), arms.eq(0), serves.eq(0), touches.eq(0)]
         with m.FSM():
             with m.State("Idle"):
                 m.d.sync += self._holds.eq(0)
@@ -342,6 +344,7 @@ class Monitor(wiring.Component):
                 m.d.sync += [
                     forgets.eq(self._forget_first & free),
                     arms.eq(~self._forget_first & free),
+                    touches.eq(free),
                 ]
                 m.next = "Do"
                 with m.If(~free):
@@ -353,7 +356,10 @@ class Monitor(wiring.Component):
             with m.State("Reach"):
                 m.next = "Settle"
             with m.State("Settle"):
-                m.d.sync += serves.eq(free)
+                m.d.sync += [
+                    serves.eq(free),
+                    touches.eq(free & self._area[1] & self._access.write),
+                ]
                 with m.If(free):
                     m.next = "Serve"
             with m.State("Serve"):
@@ -406,7 +412,7 @@ class Monitor(wiring.Component):
         deadlines, following = self._deadlines, self._deadlines.next_flags
         m.d.comb += [
             following.eq(deadlines.flags),
-            deadlines.write.eq(self._heard | self._arms | self._forgets | self._sequence_written),
+            deadlines.write.eq(self._heard | self._touches),
             deadlines.set_due.eq(self._heard | self._arms),
         ]
         with m.If(self._sequence_written):

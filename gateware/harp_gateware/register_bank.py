@@ -302,7 +302,6 @@ class RegisterBank(wiring.Component):
                 out.p.data.eq(self._hold),
             ]
             valid.append(back.valid)
-            # A flop with a reset of its own each, so that one OR joins them all.
             held = Signal.like(back.p.data, name=f"held_{register.name}")
             m.d.sync += held.eq(Mux(back.valid, back.p.data, 0))
             words.append(held)
@@ -314,7 +313,6 @@ class RegisterBank(wiring.Component):
         """Flops, strobes and read path of one register."""
         # Of a register that is hit, the low bits of the address tell the units apart.
         bits = max(NIBBLE, (register.span - 1).bit_length())
-        rows: list[Value] = []
         for unit in units(register):
             for index in range(elements(register, self._params)):
                 here = Signal(name=f"at_{register.name}_{unit.word}_{index}")
@@ -328,10 +326,10 @@ class RegisterBank(wiring.Component):
                     shift = field.at - unit.word * WORD_BITS
                     part = self._flop(m, register, field, index, here, shift)
                     m.d.comb += value[shift : shift + field.width].eq(part)
-                rows.append(Mux(here, value, 0))
-        picked = Signal(SAMPLE_WORDS * WORD_BITS, name=f"picked_{register.name}")
-        m.d.sync += picked.eq(self._either(rows))
-        self._picked.append(picked)
+                # A flop with a reset of its own each, so that one OR joins them all.
+                given = Signal.like(value, name=f"given_{register.name}_{unit.word}_{index}")
+                m.d.sync += given.eq(Mux(here, value, 0))
+                self._picked.append(given)
 
     def _flop(
         self, m: Module, register: Register, field: Field, index: int, here: Value, shift: int
