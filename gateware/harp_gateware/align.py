@@ -15,8 +15,7 @@ IPV6, CTAG, STAG = 0x86DD, 0x8100, 0x88A8
 MIN_WORDS = MIN_FRAME_OCTETS // WORD_OCTETS
 MAX_WORDS = MAX_FRAME_OCTETS // WORD_OCTETS
 COUNT = 11
-"""Bits of a word's number in its frame; it stops at LAST_COUNT."""
-LAST_COUNT = (1 << COUNT) - 2
+"""Bits of a word's number in its frame; it stops at the last one but one."""
 
 END = data.StructLayout({"octets": 4, "short": 1})
 """The L3 word that follows a frame's last word; `short`: the frame's only one."""
@@ -56,22 +55,25 @@ class Align(wiring.Component):
 
     def _count(self, m: Module) -> None:
         """Number of the word in its frame, and the two words before it."""
-        coming = Signal(COUNT)
-        self._number = Signal(COUNT)
+        coming, behind = Signal(COUNT), Signal(COUNT, init=1)  # numbers of this word and the next
+        first = self.i.p.first
         self._head = Signal(range(MIN_WORDS + 1))  # the same, up to MIN_WORDS
         head = Signal(range(MIN_WORDS + 1))
         too_long = Signal()
         self._too_long = ~self.i.p.first & too_long
+        self._words = Signal(COUNT)
         self._previous, self._older = Signal(64), Signal(64)
         m.d.comb += [
-            self._number.eq(Mux(self.i.p.first, 0, coming)),
-            self._head.eq(Mux(self.i.p.first, 0, head)),
+            self._head.eq(Mux(first, 0, head)),
+            # Whole words of the frame, if it ends here: this one counts if it is whole.
+            self._words.eq(Mux(self.i.p.octets[3], Mux(first, 1, behind), Mux(first, 0, coming))),
         ]
         with m.If(self.i.valid):
             m.d.sync += [
-                coming.eq(Mux(self._number == LAST_COUNT, LAST_COUNT, self._number + 1)),
+                coming.eq(Mux(first, 1, Mux(behind.all(), coming, behind))),
+                behind.eq(Mux(first, 2, Mux(behind.all(), behind, behind + 1))),
                 head.eq(Mux(self._head == MIN_WORDS, MIN_WORDS, self._head + 1)),
-                too_long.eq(self._too_long | (self._number == MAX_WORDS - 1)),
+                too_long.eq(self._too_long | (~first & (coming == MAX_WORDS - 1))),
                 self._previous.eq(self.i.p.data),
                 self._older.eq(self._previous),
             ]
@@ -119,7 +121,7 @@ class Align(wiring.Component):
         m.d.comb += [
             self._meta.not_ipv6.eq(self._not_ipv6),
             self._meta.vlan.eq(self._vlan),
-            self._meta.octets.eq(Cat(word.octets[:3], self._number + word.octets[3])),
+            self._meta.octets.eq(Cat(word.octets[:3], self._words)),
             self._meta.error.eq(word.error),
             self._meta.bad.eq((word.error != FrameError.GOOD) | runt | self._too_long),
             self.o_good.eq(self.i.valid & word.last & ~self._meta.bad),

@@ -49,8 +49,8 @@ KEY_WORD = wiring.Signature(
 def key_rows(keys: int) -> wiring.Signature:
     """How the rows of a table are changed, as the one who writes sees it.
 
-    Row `update` is read when nothing else is: if `free` now, it is on `raw` 3 clocks later, of
-    the one that is `chosen`. `put` writes `value` there, while `idle`.
+    Row `update` is read when nothing else is: if `idle` now, that of a clock ago is on `raw` 2
+    clocks later, of the one that is `chosen`. `put` writes `value` there, while `idle`.
     """
     return wiring.Signature(
         {
@@ -58,7 +58,6 @@ def key_rows(keys: int) -> wiring.Signature:
             "chosen": Out(RAMS),
             "put": Out(1),
             "value": Out(keys),
-            "free": In(1),
             "idle": In(1),
             "raw": In(keys),
         }
@@ -116,12 +115,12 @@ class DigitTables(wiring.Component):
         vlan = [row(LAST_TABLE, self.vlan.word_select(n, DIGIT), Const(0)) for n in range(2)]
         low = self._half(m, "low", self._low, self._may, group)
         high = self._half(m, "high", self._high, self._low, vlan)
-        access = self.access
+        access, free = self.access, Signal()
         m.d.comb += [
-            access.free.eq(~(self._low | self._may | low | self._high | high)),
+            free.eq(~(self._low | self._may | low | self._high | high)),
             access.raw.eq(self.raw[0] | self.raw[1] | self.raw[2] | self.raw[3]),
         ]
-        m.d.sync += [access.idle.eq(access.free), self._updated.eq(access.idle)]
+        m.d.sync += [access.idle.eq(free), self._updated.eq(access.idle)]
         return m
 
     def _place(self, m: Module) -> None:

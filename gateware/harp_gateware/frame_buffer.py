@@ -4,7 +4,7 @@ Ref: offload.md §1 (two maximum frames, order kept, cut-through, no back-pressu
 """
 
 from amaranth import Module, Mux, Signal, Value
-from amaranth.lib import data, fifo, stream, wiring
+from amaranth.lib import data, fifo, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from harp.tables.offload import MAX_FRAME_OCTETS, MIN_FRAME_OCTETS
@@ -20,6 +20,8 @@ VERDICT_CLOCKS = 16
 """A verdict later than this after the last word is a defect of what gives it."""
 UNDECIDED = 16
 """Frames that have ended but have no verdict yet: one-word frames, VERDICT_CLOCKS."""
+SPARE = UNDECIDED + 4
+"""Entries of the queue kept free: for those, and for what comes until it is known that they are."""
 AGE = 24
 """Bits of the age of a frame in clocks: 0.1 s; an older one counts less."""
 
@@ -81,10 +83,6 @@ class FrameBuffer(wiring.Component):
         # A word is read clocks after it is written; before, what is read is not looked at.
         m.submodules.ram = self._ram = SplitRam(STORED, self._words)
         m.submodules.ends = self._ended = fifo.SyncFIFO(width=self._ends.size, depth=UNDECIDED)
-        m.submodules.queue = self._queue = fifo.SyncFIFOBuffered(
-            width=self._entry.size, depth=self._frames
-        )
-        self._entries = Signal(range(self._frames + 1))  # of the queue
         self._measure(m)
         self._receive(m)
         self._store(m)
@@ -113,15 +111,14 @@ class FrameBuffer(wiring.Component):
     def _measure(self, m: Module) -> None:
         """How full: `self._full` is late by some clocks, which MARGIN allows for."""
         used, apart, behind = Signal.like(self._wr), Signal.like(self._wr), Signal()
+        self._waiting = Signal(range(self._frames))  # frames in the queue, a clock late
         self._full = Signal()
         m.d.sync += [
             apart.eq(self._wr - self._rd),
             behind.eq(self._wr < self._rd),
             # What the pointers leave out when they begin anew.
             used.eq(apart - Mux(behind, (1 << len(used)) - self._words, 0)),
-            self._full.eq(
-                (used >= self._words - MARGIN) | (self._entries >= self._frames - UNDECIDED)
-            ),
+            self._full.eq((used >= self._words - MARGIN) | (self._waiting >= self._frames - SPARE)),
         ]
         with m.If(used > self.high_water):
             m.d.sync += self.high_water.eq(used)
@@ -247,25 +244,17 @@ class FrameBuffer(wiring.Component):
         self._end = Signal(range(self._words))
         self._at_end, self._dry = Signal(), Signal()  # `_rd` is at `_end`, at `_wr`
         self._done = Signal()
-        entry, ready = Signal(self._entry), Signal()
         idle = ~self._busy | self._done
         self._loads, self._takes = Signal(), Signal()
-        fetch = self._queue.r_rdy & (~ready | self._loads)
-        empty = self._count(m)
-        skip = Signal()
+        empty, skip = Signal(init=1), Signal()
+        entry, ready = self._line_up(m, empty, self._pass & ~(idle & empty))
         self._from = Signal(AGE)
         self._begun = Signal()  # its first word has been fetched
         m.d.comb += [
-            self._queue.w_data.eq(self._decided.as_value()),
-            self._queue.w_en.eq(self._pass & ~(idle & empty)),
-            self._queue.r_en.eq(fetch),
             skip.eq(self.refuse & Mux(empty, self.i_mark, entry.mark)),
             self._loads.eq(idle & ready),
             self._takes.eq(idle & empty & ~self._live),
         ]
-        m.d.sync += ready.eq(fetch | (ready & ~self._loads))
-        with m.If(fetch):
-            m.d.sync += entry.eq(self._queue.r_data)
         aimed, self._starts = Signal(), Signal()  # `_rd` is at the oldest frame; which leaves now
         m.d.sync += [aimed.eq(0), self.o_refused.eq(0)]
         with m.If(self._done):
@@ -308,15 +297,31 @@ class FrameBuffer(wiring.Component):
         with m.If(self.i_verdict.valid):
             m.d.sync += self._live.eq(0)
 
-    def _count(self, m: Module) -> Signal:
-        """Entries of the queue and the one taken out of it; its own level leaves that out."""
-        empty = Signal(init=1)
-        fewer, more = self._loads, self._queue.w_en
-        with m.If(more & ~fewer):
-            m.d.sync += [self._entries.eq(self._entries + 1), empty.eq(0)]
-        with m.Elif(fewer & ~more):
-            m.d.sync += [self._entries.eq(self._entries - 1), empty.eq(self._entries == 1)]
-        return empty
+    def _line_up(self, m: Module, empty: Signal, more: Value) -> tuple[data.View, Signal]:
+        """The queue: the decided frame goes in if `more`; its oldest, and whether there is one.
+
+        A ring in block RAM, and a register behind it. An entry is read once it is sure to be
+        stored, one in two clocks: no frame has fewer.
+        """
+        m.submodules.queue = queue = memory.Memory(
+            shape=self._entry, depth=self._frames, init=[], attrs={"no_rw_check": 1}
+        )
+        write, read = queue.write_port(), queue.read_port()
+        known, ready = Signal(), Signal()  # what the RAM shows is an entry; `entry` is one
+        entry = Signal(self._entry)
+        fetch, none = known & (~ready | self._loads), write.addr == read.addr
+        m.d.comb += [write.data.eq(self._decided), write.en.eq(more)]
+        m.d.sync += [
+            write.addr.eq(write.addr + more),
+            read.addr.eq(read.addr + fetch),
+            known.eq(~none & ~fetch),
+            ready.eq(fetch | (ready & ~self._loads)),
+            empty.eq(~more & (empty | (self._loads & none))),
+            self._waiting.eq(write.addr - read.addr),
+        ]
+        with m.If(fetch):
+            m.d.sync += entry.eq(read.data)
+        return entry, ready
 
     def _send(self, m: Module) -> None:
         """Address, RAM, output: two clocks, held together when the output is not ready."""

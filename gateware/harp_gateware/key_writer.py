@@ -153,7 +153,6 @@ class KeyWriter(wiring.Component):
         peer, local = self.peer_rows, self.local_rows
         old = Mux(self._area[1], local.raw, peer.raw)
         self._changed, self._value = Mux(self._sets, old | here, old & ~here), value
-        self._free = Mux(self._area[1], local.free, peer.free)
         self._idle = Mux(self._area[1], local.idle, peer.idle)
         self._put = Signal()
         away = self._step[AWAY:].any()
@@ -202,10 +201,10 @@ class KeyWriter(wiring.Component):
                 with m.Elif(plain):
                     m.next = "Store"
             with m.State("Ask"):
-                with m.If(self._free):
-                    m.next = "Read"
+                m.next = "Read"
             with m.State("Read"):
-                m.next = "Wait"
+                with m.If(self._idle):
+                    m.next = "Wait"
             with m.State("Wait"):
                 m.next = "Change"
             with m.State("Change"):

@@ -66,22 +66,20 @@ class LocalTable(wiring.Component):
         """Which half of the destination a word is, and the steps behind each."""
         number = Signal(range(FIRST + 3))  # of the coming word; saturates
         valid, rows = self.i.valid, self.rows
-        self._low, self._high = Signal(), Signal()
+        self._low, self._high, self._free = Signal(), Signal(), Signal()
         self._lows, self._highs = Signal(2), Signal(3)  # clocks behind them
         m.d.comb += [
             self._low.eq(valid & (number == FIRST)),
             self._high.eq(valid & (number == FIRST + 1)),
-            # From word 2 on nothing else is read.
-            rows.free.eq(
-                ~(number == FIRST)
-                & ~(number == FIRST + 1)
-                & ~(valid & (number == FIRST - 1))
+            # Behind word 1 nothing else is read.
+            self._free.eq(
+                ~Cat(number == n for n in range(FIRST - 1, FIRST + 2)).any()
                 & ~self._lows[0]
                 & ~self._highs[:2].any()
             ),
         ]
         m.d.sync += [
-            rows.idle.eq(rows.free),
+            rows.idle.eq(self._free),
             self._lows.eq(Cat(self._low, self._lows)),
             self._highs.eq(Cat(self._high, self._highs)),
         ]
@@ -139,7 +137,7 @@ class LocalTable(wiring.Component):
 
         update = Cat(self.rows.update, self.rows.chosen[1] | self.rows.chosen[3])
         first = at(0, soon[:DIGIT], soon[-2]) if n == 0 else at(AWAY, _digit(soon, AWAY))
-        m.d.sync += place.eq(Mux(self.rows.free, update, first) if port == 0 else first)
+        m.d.sync += place.eq(Mux(self._free, update, first) if port == 0 else first)
         with m.If(low):
             m.d.sync += place.eq(
                 at(1, _digit(now, 1), now[-1]) if n == 0 else at(AWAY + 1, _digit(now, AWAY + 1))

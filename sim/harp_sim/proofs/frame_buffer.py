@@ -31,6 +31,7 @@ SMALL = (
     Edit("frame_buffer", "MIN_WORDS = MIN_FRAME_OCTETS // WORD_OCTETS", f"MIN_WORDS = {MIN_WORDS}"),
     Edit("frame_buffer", "MARGIN = 8", "MARGIN = 5"),
     Edit("frame_buffer", "UNDECIDED = 16", "UNDECIDED = 6"),
+    Edit("frame_buffer", "SPARE = UNDECIDED + 4", "SPARE = UNDECIDED"),
 )
 
 
