@@ -146,20 +146,23 @@ class FrameBuffer(wiring.Component):
 
     def _store(self, m: Module) -> None:
         """Second clock: write the word, or the end of a frame that must be cut."""
-        word, valid = self._in, self._in_valid
+        word, valid, self._write = self._in, self._in_valid, Signal()
+        following = Signal(range(self._words), init=1)  # the place behind `_wr`
+        with m.If(self._write):
+            m.d.sync += following.eq(self._after(following))
         # Of the frame under way: thrown away from here; overrun; a word of it is stored.
         cut, lost, some = Signal(), Signal(), Signal()
         was_cut = ~word.first & cut
         full = self._full & ~was_cut
         nothing = full & word.first
-        write = valid & ~was_cut & ~nothing
+        write = self._write
+        m.d.comb += write.eq(valid & ~was_cut & ~nothing)
         cutting = full | self._long
         bad = (word.error != FrameError.GOOD) | self._short | self._long
         self._overrun_now = Signal()
         self._last_in = valid & word.last
-        wr = Mux(write, self._after(self._wr), self._wr)
+        wr = Mux(write, following, self._wr)
         stored_some = write | (~word.first & some)
-        self._write = write
         ram, stored = self._ram, self._ram.write_data
         m.d.comb += [
             self._overrun_now.eq(valid & full),

@@ -3,7 +3,7 @@
 Ref: offload.md §3 (key: source address, Group ID, VLAN or any; 32 peers), §1 (one match a frame)
 """
 
-from amaranth import Cat, Module, Mux, Signal
+from amaranth import Cat, Module, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -91,7 +91,7 @@ class PeerTable(wiring.Component):
             known.eq(address & rows[2] & rows[3] & enable),
             hit.eq(address & rows[2] & rows[3] & raw[0] & raw[1] & judge),
             self.o.p.hit.eq(hit.any()),
-            self.o.p.index.eq(Mux(hit.any(), lowest(hit), 0)),
+            self.o.p.index.eq(lowest(hit)),
             self.o.p.known.eq(known.any()),
         ]
         with m.If(self._tables.fresh):

@@ -104,12 +104,15 @@ class Release(wiring.Component):
         """An IPv6 frame of this finding passes, and would if it were cut short, too."""
         result = Signal()
         short = self._passes(m, Reason.BAD_IPV6)
+        passes = {found: Signal(name=f"goes_{reason}") for found, reason in REASON_OF.items()}
+        for found, reason in REASON_OF.items():
+            m.d.sync += passes[found].eq(short & self._passes(m, reason))
         m.d.comb += result.eq(self.plain)
         with m.Switch(self.i_found.payload):
             # "An MH frame is held until its checksum is known", on a plain wire as well.
             with m.Case(Found.MOBILITY, Found.TRUNCATED):
                 m.d.comb += result.eq(0)
-            for found, reason in REASON_OF.items():
+            for found, goes in passes.items():
                 with m.Case(found):
-                    m.d.comb += result.eq(self.plain | (short & self._passes(m, reason)))
+                    m.d.comb += result.eq(self.plain | goes)
         return result
