@@ -35,11 +35,11 @@ class Deadlines(wiring.Component):
     """Keeps a row of `FLAGS` and a `DUE_ROW` of each peer; raises `peer_down` and `peer_late`.
 
     `flags` is the row of `at`, which was `next_at` a clock ago, as it was then; `write` writes
-    `next_flags` there, `set_due` `next_due`. While `hold` is 1 nothing else writes that row: the
-    scan waits. The scan takes 4
-    clocks a peer and waits for each `write` or `hold` that meets its end, so an event is raised
-    within 4 x `peers` + 16 clocks of the µs in which `now_us` reaches it, if HELLOs come as fast as
-    a line carries them. What is written while the scan looks at it is looked at in its next round.
+    `next_flags` there, `set_due` `next_due`, and comes only with `claim`, which is known sooner.
+    While `hold` is 1 nothing else writes that row: the scan waits. The scan takes 4 clocks a peer
+    and waits for each `claim` or `hold` that meets its end, so an event is raised within 4 x
+    `peers` + 16 clocks of the µs in which `now_us` reaches it, if HELLOs come as fast as a line
+    carries them. What is written while the scan looks at it is looked at in its next round.
 
     `ready` is 0 in the `peers` clocks after reset, in which all rows become UNKNOWN (and `clear`
     says which); nothing may be written then.
@@ -54,6 +54,7 @@ class Deadlines(wiring.Component):
                 "next_at": In(PEER_INDEX),
                 "flags": Out(FLAGS),
                 "hold": In(1),
+                "claim": In(1),
                 "write": In(1),
                 "next_flags": In(FLAGS),
                 "set_due": In(1),
@@ -106,7 +107,7 @@ class Deadlines(wiring.Component):
         here = self.at == self._index
         wrote, was_here = Signal(), Signal()
         touched_now = touched | (wrote & was_here)
-        waits = self.write | (self.hold & here)
+        waits = self.claim | (self.hold & here)
         m.d.sync += [
             self.o.valid.eq(0),
             wrote.eq(self.write),

@@ -125,7 +125,7 @@ class Events(wiring.Component):
     def _gather(self, m: Module) -> None:
         """What each source raised; the lowest that waits goes to the queue, `self._goes`."""
         self._goes, self._event = Signal(), Signal(ID)
-        self._room = Signal()  # the queue's RAM is not being written
+        self._room = Signal(init=1)  # the queue's RAM is not being written
         self._overrun = Signal()
         before: Value = Const(0, 1)
         lost: list[Value] = []
@@ -152,7 +152,7 @@ class Events(wiring.Component):
         head, tail, filled = Signal(bits), Signal(bits), Signal()
         self._some, self._next, self._taken = Signal(), Signal(ID), Signal()
         self._stamp = Signal(STAMP, name="stamp")
-        self._look_ahead, self._fetch = Signal(), Signal()  # address; what was read
+        self._look_ahead, fetch = Signal(), ~self._room  # address; what was read
         read, write = self._queue_read, self._queue_write
         found = data.View(QUEUED, read.data[: QUEUED.size])
         m.d.sync += [
@@ -168,7 +168,7 @@ class Events(wiring.Component):
             ]
         with m.If(self._look_ahead):
             m.d.comb += read.addr.eq(IDS + head[:-1])
-        with m.If(self._fetch):
+        with m.If(fetch):
             m.d.sync += [
                 head.eq(head + filled),
                 self._some.eq(filled),
@@ -267,7 +267,7 @@ class Events(wiring.Component):
             self._set_flags.en.eq(set_ | clear),
         ]
         work = Signal(4)  # enter, acknowledge, serve, scan
-        m.d.comb += self._room.eq(1)
+        m.d.sync += self._room.eq(1)
         with m.FSM():
             with m.State("Reset"):
                 # The RAM outlives a reset, what was pending does not.
@@ -290,9 +290,9 @@ class Events(wiring.Component):
                 m.next = "Take"
             with m.State("Take"):
                 m.d.comb += self._look_ahead.eq(1)
+                m.d.sync += self._room.eq(0)
                 m.next = "Look"
             with m.State("Look"):
-                m.d.comb += [self._fetch.eq(1), self._room.eq(0)]
                 m.next = "Act"
                 with m.If(work[0]):
                     m.d.comb += [

@@ -104,18 +104,19 @@ class Guard(wiring.Component):
         length_ms, thrice = Signal(8), Signal(10)
         long = self.lease_ms > MAX_LEASE_MS
         length, until = Signal(range(1000 * MAX_LEASE_MS + 1)), Signal(NEAR)
-        kicked = Signal(5)  # clocks ago
+        kicked, lately = Signal(5), Signal()  # clocks ago; in any of them
         left, over = Signal(NEAR), Signal()
         m.d.sync += [
             length_ms.eq(Mux(long, MAX_LEASE_MS, self.lease_ms)),
             thrice.eq(Mux(long, 3 * MAX_LEASE_MS, self.lease_ms + (self.lease_ms << 1))),
             length.eq((length_ms << 7) - thrice << 3),  # 8 x 125
             kicked.eq(Cat(self.kick, kicked)),
+            lately.eq(self.kick | kicked[:-1].any()),
             left.eq(until - self._now[:NEAR]),
             over.eq(left[-1] | (left == 0)),
             self.lease_left_us.eq(Mux(self.lease & ~left[-1], left, 0)),
         ]
-        m.d.comb += self._lost.eq(self.lease & over & ~kicked.any())
+        m.d.comb += self._lost.eq(self.lease & over & ~lately)
         with m.If(kicked[1]):
             m.d.sync += until.eq(self._now[:NEAR] + length)
         with m.Elif(kicked[2]):

@@ -3,8 +3,8 @@
 Ref: offload.md §3 (news, deadlines, sequence windows), harp.md §4 (failure detection)
 """
 
-from amaranth import Cat, Module, Mux, Signal, Value
-from amaranth.lib import memory, stream, wiring
+from amaranth import Cat, Const, Module, Mux, Signal, Value
+from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from harp.tables.offload import PEERS, SEQUENCE_WINDOW
@@ -45,6 +45,16 @@ EVENT_CLOCKS = 4
 GROUP_BITS = 3
 GROUP = 1 << GROUP_BITS
 """Peers whose commands are looked at together."""
+
+WISHES = data.StructLayout(
+    {
+        "forgets": 1,
+        "arms": 1,
+        "serves": 1,
+        "touches": 1,  # it writes the peer's flags
+    }
+)
+"""What the host's command or access does in a clock without a HELLO."""
 
 
 class Monitor(wiring.Component):
@@ -103,6 +113,7 @@ class Monitor(wiring.Component):
         self._host_at = Signal(PEER_INDEX)
         self._access, self._area = Signal(RAM_REQUEST), Signal(len(AREAS))
         self._sequence_written = Signal()
+        self._wishes = Signal(WISHES)
         self._forgets, self._arms, self._serves = Signal(), Signal(), Signal()
         self._memories(m)
         self._judge(m)
@@ -171,7 +182,7 @@ class Monitor(wiring.Component):
         with m.Else():
             # A command counts from its own time.
             with m.If(~self._busy):
-                m.d.sync += self._arrived.eq(self.now_us)
+                m.d.sync += self._arrived[:DUE].eq(self.now_us[:DUE])
             with m.If(self._applying):
                 m.d.sync += self._busy.eq(0)
         # First clock: the peer's row.
@@ -191,16 +202,22 @@ class Monitor(wiring.Component):
             least.eq(self.pass_every - 1),
         ]
         # Second: is it in the window, is it news, is it its turn to pass.
-        inside, news, turn = Signal(), Signal(), Signal()
+        inside, news = Signal(), Signal()
+        # In two halves, joined a clock later.
+        half = len(quiet) // 2
+        above, level, enough = Signal(), Signal(), Signal()
         m.d.sync += [
             inside.eq(any_ | ((distance != 0) & (distance <= window))),
             news.eq(~stored.same | hello.reply | (hello.lifetime_zero & seen)),
-            turn.eq(turns & (quiet >= least)),
+            above.eq(quiet[half:] > least[half:]),
+            level.eq(quiet[half:] == least[half:]),
+            enough.eq(quiet[:half] >= least[:half]),
             following.eq(quiet + 1),
         ]
         # Third: the verdict.
         self._verdict, self._accepted = Signal(HelloVerdict), Signal()
         self._leaving = Signal()
+        turn = turns & (above | (level & enough))
         beat = Mux(seen | turn, HelloVerdict.HEARTBEAT_PASS, HelloVerdict.HEARTBEAT)
         calm = Mux(inside, beat, HelloVerdict.REPLAY)
         with m.If(steps[2]):
@@ -305,15 +322,15 @@ class Monitor(wiring.Component):
         address = self._access.address
         element = Mux(self._area[1], address[narrow:], address[wide:])
         free = self._calm & ~self.i_hello.valid
-        forgets, arms, serves = Signal(), Signal(), Signal()  # wishes of this clock
-        touches = Signal()  # one of them writes the peer's flags
+        wishes = self._wishes  # of this clock, if it is free
         m.d.comb += [
-            self._forgets.eq(forgets & free),
-            self._arms.eq(arms & free),
-            self._serves.eq(serves & free),
+            self._forgets.eq(wishes.forgets & free),
+            self._arms.eq(wishes.arms & free),
+            self._serves.eq(wishes.serves & free),
+            self._deadlines.claim.eq(self._heard | wishes.touches),
+            self._deadlines.write.eq(self._heard | (wishes.touches & free)),
         ]
-        self._touches = touches & free
-        m.d.sync += [forgets.eq(0), arms.eq(0), serves.eq(0), touches.eq(0)]
+        m.d.sync += wishes.eq(0)
         with m.FSM():
             with m.State("Idle"):
                 m.d.sync += self._holds.eq(0)
@@ -342,9 +359,9 @@ class Monitor(wiring.Component):
                     m.next = "Add"
             with m.State("Add"):
                 m.d.sync += [
-                    forgets.eq(self._forget_first & free),
-                    arms.eq(~self._forget_first & free),
-                    touches.eq(free),
+                    wishes.forgets.eq(self._forget_first & free),
+                    wishes.arms.eq(~self._forget_first & free),
+                    wishes.touches.eq(free),
                 ]
                 m.next = "Do"
                 with m.If(~free):
@@ -357,8 +374,8 @@ class Monitor(wiring.Component):
                 m.next = "Settle"
             with m.State("Settle"):
                 m.d.sync += [
-                    serves.eq(free),
-                    touches.eq(free & self._area[1] & self._access.write),
+                    wishes.serves.eq(free),
+                    wishes.touches.eq(free & self._area[1] & self._access.write),
                 ]
                 with m.If(free):
                     m.next = "Serve"
@@ -412,18 +429,18 @@ class Monitor(wiring.Component):
         deadlines, following = self._deadlines, self._deadlines.next_flags
         m.d.comb += [
             following.eq(deadlines.flags),
-            deadlines.write.eq(self._heard | self._touches),
             deadlines.set_due.eq(self._heard | self._arms),
         ]
-        with m.If(self._sequence_written):
+        # By what the host wishes, for whether it is written is known late; a Sequence # if nothing.
+        with m.If(~self._wishes.arms):
             m.d.comb += following.fresh.eq(0)
-        with m.If(self._arms):
+        with m.If(self._wishes.arms):
             m.d.comb += [
                 following.state.eq(State.UP),
                 following.down.eq(self._down_set),
                 following.late.eq(self._late_set),
             ]
-        with m.If(self._forgets):
+        with m.If(self._wishes.forgets):
             m.d.comb += following.eq(FLAGS.const({"state": State.UNKNOWN, "fresh": 1}))
         with m.If(self._heard):
             m.d.comb += [
@@ -439,37 +456,35 @@ class Monitor(wiring.Component):
         word, ledger = self._access.address[:3], self._ledger
         timing, sequence, snapshot = self._area
         row = self._row
-        writes = self._serves & self._access.write
-        for name, field in (
-            ("down_us", "deadline_us"),
-            ("late_us", "late_us"),
-            ("multiplier", "multiplier"),
-        ):
-            m.d.comb += [
-                self._write[name].en.eq(writes & timing & (word == _word(TIMING, field))),
-                self._write[name].data.eq(self._access.data),
-            ]
-        m.d.comb += [
-            self._sequence_written.eq(writes & sequence),
-            ledger.address.eq(self._access.address),
-        ]
+        m.d.comb += ledger.address.eq(self._access.address)
         answer, counted = Signal(64), Signal()
         state = Cat(self._deadlines.flags.state, self._stored.length)
+        last = ~timing & (~snapshot | (word == LAST))
+        shown = (
+            (self._last, last),
+            (row["down_us"], timing & (word == _word(TIMING, "deadline_us"))),
+            (row["late_us"], timing & (word == _word(TIMING, "late_us"))),
+            (row["multiplier"], timing & (word == _word(TIMING, "multiplier"))),
+            (state, snapshot & (word == _word(SNAPSHOT, "state"))),
+        )
+        # Which it is, is known long before it is served.
+        chosen = Signal(len(shown))
+        m.d.sync += chosen.eq(Cat(choice for _, choice in shown))
+        found: Value = Const(0)
+        for (value, _), choice in zip(shown, chosen, strict=True):
+            found |= Mux(choice, value, 0)
+        writes = self._serves & self._access.write
+        for n, name in enumerate(("down_us", "late_us", "multiplier"), start=1):
+            write = self._write[name]
+            m.d.comb += write.data.eq(self._access.data)
+            # A clock later `self._at` is still the host's.
+            m.d.sync += write.en.eq(writes & chosen[n])
+        m.d.comb += self._sequence_written.eq(writes & sequence)
         with m.If(self._serves):
-            m.d.sync += [counted.eq(0), answer.eq(self._last)]
-            with m.If(timing):
-                with m.Switch(word):
-                    for name, field in (
-                        ("down_us", "deadline_us"),
-                        ("late_us", "late_us"),
-                        ("multiplier", "multiplier"),
-                    ):
-                        with m.Case(_word(TIMING, field)):
-                            m.d.sync += answer.eq(row[name])
-            with m.If(snapshot & (word == _word(SNAPSHOT, "state"))):
-                m.d.sync += answer.eq(state)
-            with m.If(snapshot):
-                m.d.sync += counted.eq((word != _word(SNAPSHOT, "state")) & (word != LAST))
+            m.d.sync += [
+                answer.eq(found),
+                counted.eq(snapshot & (word != _word(SNAPSHOT, "state")) & (word != LAST)),
+            ]
         quick = self._serves & ~(snapshot & ~self._access.write)
         with m.If(quick | ledger.answered):
             m.d.sync += self._area.eq(0)

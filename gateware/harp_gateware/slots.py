@@ -180,13 +180,14 @@ class Slots(wiring.Component):
         draw, drawn = Signal(), Signal()
         random, factor = Signal(16, init=0xACE1), Signal(FRACTION)
         limit, mask = Signal(range(GREATEST[-1] + 1)), Signal(range(GREATEST[-1] + 1))
-        early = random & mask
+        early = Signal.like(mask)
         choosing, running, step = Signal(), Signal(), Signal(range(FRACTION))
         left = Signal(33)
         carried = Cat(1, left) + Cat(1, Mux(factor[0], period, 0))
         m.d.sync += [
             # x^16 + x^14 + x^13 + x^11 + 1
             random.eq(Cat(random[1:], random[0] ^ random[2] ^ random[3] ^ random[5])),
+            early.eq(random & mask),
             limit.eq(Array(GREATEST)[percent]),
             mask.eq(Array([(1 << n.bit_length()) - 1 for n in GREATEST])[percent]),
             factor.eq(Mux(choosing, ~early, Cat(factor[1:], 1))),

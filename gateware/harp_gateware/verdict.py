@@ -197,14 +197,18 @@ class Verdict(wiring.Component):
             m.d.sync += first.eq(condition & ~earlier)
             earlier = applies[: n + 1].any()
             self._first[reason] = self._first.get(reason, 0) | first
-        hello, other = Signal(), Signal()
-        m.d.sync += [hello.eq(~applies.any() & heard), other.eq(~applies.any() & ~heard)]
+        hello, other, self._asks = Signal(), Signal(), Signal()
+        m.d.sync += [
+            hello.eq(~applies.any() & heard),
+            other.eq(~applies.any() & ~heard),
+            self._asks.eq(~applies.any() & heard & self._stage[FACTS_STAGE]),
+        ]
         self._first[HELLO], self._first[Reason.MOBILITY] = hello, other
 
     def _ask_monitor(self, m: Module) -> None:
         """Stage 7: a HELLO that is good but for what the monitor knows."""
         request, facts = self.o_hello, self.facts
-        m.d.comb += request.valid.eq(self._stage[FACTS_STAGE + 1] & self._first[HELLO])
+        m.d.comb += request.valid.eq(self._asks)
         m.d.sync += [
             request.p.peer.eq(self._peer.index),
             request.p.multicast.eq(facts.multicast),
