@@ -101,8 +101,8 @@ class Deadlines(wiring.Component):
             past.eq(~(self.now_us[:DUE] - time)[DUE - 1]),
             next_flags.eq(row),
             next_flags.late.eq(0),
-            self._set.addr.eq(Mux(self.write, self.at, self._index)),
-            self._set.data.eq(Mux(self.write, self.next_flags.as_value(), next_flags.as_value())),
+            self._set.addr.eq(Mux(self.claim, self.at, self._index)),
+            self._set.data.eq(Mux(self.claim, self.next_flags.as_value(), next_flags.as_value())),
         ]
         here = self.at == self._index
         wrote, was_here = Signal(), Signal()
