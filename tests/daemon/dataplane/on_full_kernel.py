@@ -16,18 +16,15 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.daemon.network import entered, home_network, ip, namespace, until
+from tests.daemon.dataplane.filling import PATIENCE_S, PLAN, many
+from tests.daemon.network import entered, home_network, ip, until
 from tests.daemon.site import CARE_OF, GROUP, HOME, VIRTUAL
 
 from harp.daemon.clock import SystemClock
 from harp.daemon.dataplane.kernel import KernelBackend, kernel_has_tunnels
 from harp.daemon.dataplane.leftovers import made_by
-from harp.daemon.dataplane.plan import GroupPlan, Plan
-from harp.engine.effects import PrepareRoute, PrepareRoutes, RemoveRoute, SetServing
-from harp.wire.bulk import BindingRecord, BulkCodec
-from harp.wire.codec import DEFAULT_CODEC
+from harp.engine.effects import PrepareRoute, RemoveRoute, SetServing
 
-PLAN = Plan((GroupPlan(GROUP, "home", VIRTUAL, VIRTUAL, 11407, 11407, 0x11B, 60),), "harp0")
 ON, OFF = SetServing(GROUP, True, VIRTUAL), SetServing(GROUP, False, VIRTUAL)
 SWITCHES = 25
 IPV6_RECVERR, IPV6_DONTFRAG = 25, 62
@@ -45,7 +42,7 @@ def settle(plane: KernelBackend) -> float:
         plane.renew(SystemClock().now_us())
         return child.report.flushed == child.asked
 
-    until(flushed, "in the kernel", 120)
+    until(flushed, "in the kernel", PATIENCE_S)
     return time.monotonic() - begin
 
 
@@ -86,16 +83,6 @@ def mobile(name: str) -> None:
     ip("-n", name, "route", "add", "2001:db8:1::c1", "dev", "tun0")
 
 
-def many(count: int) -> PrepareRoutes:
-    records = (
-        BindingRecord(
-            VIRTUAL[:8] + (index + 4096).to_bytes(8), CARE_OF[:8] + index.to_bytes(8), 0, 1, 10
-        )
-        for index in range(count)
-    )
-    return PrepareRoutes(GROUP, BulkCodec(DEFAULT_CODEC).pack(records))
-
-
 def switch_ms(plane: KernelBackend) -> dict[str, float]:
     """Medians of taking over and withdrawing."""
     took: dict[str, list[float]] = {"on": [], "off": []}
@@ -105,20 +92,6 @@ def switch_ms(plane: KernelBackend) -> dict[str, float]:
             plane.serve(serving)
             took[name].append((time.perf_counter() - begin) * 1000)
     return {name: statistics.median(each) for name, each in took.items()}
-
-
-def batch_s(count: int) -> float:
-    """How long `ip -batch` takes for as many routes with `encap ip6`, to compare with."""
-    with namespace("batch") as name, tempfile.NamedTemporaryFile("w") as file:
-        ip("-n", name, "link", "add", "t0", "type", "ip6tnl", "external")
-        ip("-n", name, "link", "set", "t0", "up")
-        for index in range(count):
-            encap = f"encap ip6 id 0 dst 2001:db8:2::{index:x} hoplimit 64"
-            file.write(f"route add 2001:db8:1:0:1::{index:x} table 100 {encap} dev t0\n")
-        file.flush()
-        begin = time.monotonic()
-        ip("-n", name, "-6", "-batch", file.name)
-        return time.monotonic() - begin
 
 
 def main() -> None:
@@ -167,7 +140,6 @@ def main() -> None:
             assert report.routes == count and not report.counters["failed"], report
             figures[f"switch_ms_{count}"] = switch_ms(plane)
             figures[f"prepare_s_{count}"] = round(seconds, 3)
-            figures[f"batch_s_{count}"] = round(batch_s(count), 3)
         with entered(ha):
             plane.close()
         left = subprocess.check_output(("ip", "-n", ha, "-6", "rule"), text=True)
