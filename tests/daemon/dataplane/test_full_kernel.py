@@ -21,6 +21,7 @@ def test_tunnels_of_the_kernel(tmp_path: Path) -> None:
     limited, plain = machine.run(tmp_path, *scenes, modules="ip6_tunnel", memory="2G")
     passed = ("tunnels", "to_mobile", "own", "from_mobile", "large", "too_big_told", "narrow")
     refused = ("standby", "stranger", "withdrawn", "unbound", "to_unbound", "rule_left")
+    print(plain)
     wanted = dict.fromkeys(passed, True) | dict.fromkeys(refused, False) | {"said": []}
     for figures in (limited, plain):
         assert wanted.items() <= figures.items(), figures
