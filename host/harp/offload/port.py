@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 import time
 from pathlib import Path
 from typing import Any, Protocol
@@ -50,7 +51,9 @@ def latency_warning(url: str) -> str | None:
 
 
 class Port(Protocol):
-    """An open port; reads never wait. Every method but `close` may raise PortFailed."""
+    """An open port; reads never wait. Every method but `close` may raise PortFailed.
+
+    One thread may read while another writes."""
 
     def fileno(self) -> int | None:
         """For a loop; None: it has to be asked from time to time."""
@@ -86,6 +89,7 @@ class RecordedPort:
     def __init__(self, file: Path, port: Port) -> None:
         """Raises PortFailed."""
         self._port, self._recorder = port, Recorder(_now_us())
+        self._one_line = threading.Lock()
         try:
             self._file = file.open("a", encoding="ascii")
         except OSError as error:
@@ -109,7 +113,8 @@ class RecordedPort:
 
     def _keep(self, lines: list[str]) -> None:
         try:
-            self._file.writelines(f"{line}\n" for line in lines)
+            with self._one_line:
+                self._file.writelines(f"{line}\n" for line in lines)
         except OSError as error:
             raise PortFailed(f"{self._file.name}: {_line(error)}") from None
 

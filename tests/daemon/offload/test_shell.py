@@ -26,7 +26,7 @@ from harp.engine.events import (
     PeerReported,
 )
 from harp.offload.driver import Driver
-from harp.offload.port import Port, open_port
+from harp.offload.port import Port, PortFailed, open_port
 from harp.tables.codepoints import DEFAULT_CODE_POINTS
 from harp.tables.constants import US_PER_MS
 from harp.tables.harp_types import HarpType
@@ -147,7 +147,7 @@ def test_pulled_and_plugged() -> None:
             await r.until(lambda: bool(r.had(DetectorAttached)))
             r.offload.active(GROUP, True)
             await r.until(lambda: r.board._board.model.guard.armed)
-            r.offload._failed("pulled")
+            r.offload._failed(PortFailed("pulled"))
             assert [e.fenced for e in r.had(Fenced)] == [True]  # type: ignore[attr-defined]
             assert len(r.had(DetectorLost)) == 1
             r.offload.active(GROUP, False)
@@ -220,7 +220,7 @@ def test_at_rest_with_a_board_that_says_nothing() -> None:
             assert asyncio.get_running_loop().time() - begin < 2 * REST_S
             last = r.had(HelloSlotChanged)[-1]
             assert isinstance(last, HelloSlotChanged) and not last.running and last.sequence > 12
-            r.offload._failed("pulled")
+            r.offload._failed(PortFailed("pulled"))
 
     asyncio.run(story())
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from harp.daemon.clock import Clock
 from harp.daemon.offload.bridge import Bridge
+from harp.daemon.offload.reader import PortReader
 from harp.daemon.parts import Deliver, OffloadStatus
 from harp.daemon.privileges import as_the_loop
 from harp.daemon.timer import Timer
@@ -46,7 +47,7 @@ def mac_of(interface: str) -> bytes | None:
 
 class SerialOffload:
     """A board behind a serial port. Everything happens in the loop's thread, but that the port is
-    opened in one of its own: `socket://` may take seconds."""
+    opened in one of its own, as `socket://` may take seconds, and read in another."""
 
     def __init__(
         self,
@@ -64,7 +65,7 @@ class SerialOffload:
         self._deliver, self._clock, self._tell = deliver, clock, tell
         self._connect_to = connect
         self._port: Port | None = None
-        self._descriptor: int | None = None
+        self._reader: PortReader | None = None
         self._timer: Timer | None = None
         self._open_at: int | None = None
         self._wait_us = REOPEN_US
@@ -148,17 +149,18 @@ class SerialOffload:
 
     # The loop's calls
 
-    def _readable(self) -> None:
-        port = self._port
-        if port is None:
-            return
+    def _received(self, octets: bytes) -> None:
+        self._driver.receive(octets, self._clock.now_us())
+        self._work()
+
+    def _ask(self, port: Port) -> None:
+        """One that has no descriptor."""
         try:
             octets = port.read()
         except PortFailed as error:
-            self._failed(str(error))
-            return
-        self._driver.receive(octets, self._clock.now_us())
-        self._work()
+            self._failed(error)
+        else:
+            self._received(octets)
 
     def _timer_fired(self) -> None:
         assert self._timer is not None
@@ -166,8 +168,8 @@ class SerialOffload:
         now = self._clock.now_us()
         if self._open_at is not None and now >= self._open_at:
             self._connect()
-        if self._port is not None and self._descriptor is None:
-            self._readable()
+        if self._port is not None and self._reader is None:
+            self._ask(self._port)
         self._work()
 
     def _connect(self) -> None:
@@ -190,9 +192,9 @@ class SerialOffload:
         if self._thread is None:  # closed meanwhile
             port.close()
             return
-        self._port, self._descriptor = port, port.fileno()
-        if self._descriptor is not None:
-            asyncio.get_running_loop().add_reader(self._descriptor, self._readable)
+        self._port, descriptor = port, port.fileno()
+        if descriptor is not None:
+            self._reader = PortReader(port, descriptor, self._received, self._failed)
         self._driver.connected(now)
         self._work()
 
@@ -202,17 +204,17 @@ class SerialOffload:
             self._open_at = now + self._wait_us
             self._wait_us = min(2 * self._wait_us, REOPEN_MAX_US)
 
-    def _failed(self, reason: str) -> None:
+    def _failed(self, error: PortFailed) -> None:
         self._close_port()
-        self._driver.disconnected(f"{self._url}: {reason}", self._clock.now_us())
+        self._driver.disconnected(f"{self._url}: {error}", self._clock.now_us())
         self._work()
 
     def _close_port(self) -> None:
-        if self._descriptor is not None:
-            asyncio.get_running_loop().remove_reader(self._descriptor)
-        if self._port is not None:
+        if self._reader is not None:
+            self._reader.stop()  # it closes the port
+        elif self._port is not None:
             self._port.close()
-        self._port = self._descriptor = None
+        self._port = self._reader = None
 
     def _work(self) -> None:
         """Everything that follows from what happened, until nothing does; then the timer.
@@ -284,7 +286,7 @@ class SerialOffload:
     def _set_timer(self) -> None:
         if self._timer is None:
             return
-        polled = self._port is not None and self._descriptor is None
+        polled = self._port is not None and self._reader is None
         times = (
             self._driver.deadline,
             self._bridge.deadline,
