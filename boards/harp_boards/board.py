@@ -220,10 +220,16 @@ class BoardTop(Elaboratable):
             getattr(device, f"rx_dv_{n}").eq(control[0]),
             getattr(device, f"rx_er_{n}").eq(control[0] ^ control[1]),
         ]
-        octet, enable = getattr(device, f"tx_data_{n}"), getattr(device, f"tx_en_{n}")
-        error = getattr(device, f"tx_er_{n}")
+        # And one before those that send.
+        octet, rising, falling = Signal(8), Signal(), Signal()
+        enable, error = getattr(device, f"tx_en_{n}"), getattr(device, f"tx_er_{n}")
+        m.d[TX_DOMAIN] += [
+            octet.eq(getattr(device, f"tx_data_{n}")),
+            rising.eq(enable),
+            falling.eq(enable ^ error),
+        ]
         _ddr_output(m, f"tx_data_{n}", pins.tx_data, octet[:4], octet[4:])
-        _ddr_output(m, f"tx_control_{n}", pins.tx_ctl, enable, enable ^ error)
+        _ddr_output(m, f"tx_control_{n}", pins.tx_ctl, rising, falling)
         _ddr_output(m, f"tx_clock_{n}", pins.tx_clk, Const(1, 1), Const(0, 1))
 
     def _bus(self, m: Module, platform: Any, n: int) -> None:

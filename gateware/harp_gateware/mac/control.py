@@ -27,7 +27,7 @@ class ControlFilter(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        held, holds, dropping = Signal(WORD), Signal(), Signal()
+        held, holds, dropping = Signal(WORD, reset_less=True), Signal(), Signal()
         # Octet 12 is the higher one, and the lower one of a word's two.
         low = 8 * (TYPE_AT % WORD_OCTETS)
         kind = self.i.p.data[low : low + 16]

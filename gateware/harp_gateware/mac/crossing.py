@@ -3,29 +3,35 @@
 Ref: offload.md §1; the third way is one bit through `amaranth.lib.cdc.FFSynchronizer`
 """
 
-from amaranth import Module, Mux, Signal
-from amaranth.hdl import ShapeLike
-from amaranth.lib import stream, wiring
-from amaranth.lib.cdc import FFSynchronizer
-from amaranth.lib.fifo import AsyncFIFO
+from typing import Any
+
+from amaranth import Cat, Module, Mux, ResetSignal, Signal, Value
+from amaranth.hdl import ShapeLike, ValueLike
+from amaranth.lib import memory, stream, wiring
+from amaranth.lib.cdc import AsyncFFSynchronizer, FFSynchronizer
 from amaranth.lib.wiring import In, Out
 
 from harp_gateware.layouts import WORD
 
 DEPTH = 16
 """Words: one distributed RAM deep."""
-IN_FLIGHT = 5
+IN_FLIGHT = 4
 """Words that may still come when room is seen for the last time."""
 SHELF = 2
 """Words in registers behind the RAM."""
+POINTER = DEPTH.bit_length()
 
 
 class WordFifo(wiring.Component):
-    """Words of frames from one clock domain to another, in order; 6 to 7 clocks, 4 of `r_domain`.
+    """Words of frames from one clock domain to another, in order; 7 to 8 clocks, 5 of `r_domain`.
 
-    Registers stand before and behind the FIFO, so that neither side's logic meets its pointers.
-    `level`: words that wait, in `r_domain`. Emptied by a reset of `w_domain`; one of `r_domain`
-    loses nothing.
+    `level`: words that wait, in `r_domain`, as it was up to 3 clocks ago. Emptied by a reset of
+    `w_domain`; one of `r_domain` loses nothing.
+
+    Three LUTs at most from register to register, as 125 MHz on a full FPGA wants it: what
+    `amaranth.lib.fifo.AsyncFIFO` decides in one clock (there is a word, so it is read, so the next
+    one is there, so its number in Gray code) is decided in two here.
+    Ref: Cummings, "Simulation and Synthesis Techniques for Asynchronous FIFO Design", SNUG 2002
     """
 
     def __init__(self, w_domain: str, r_domain: str) -> None:
@@ -40,30 +46,77 @@ class WordFifo(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.fifo = fifo = AsyncFIFO(
-            width=WORD.size, depth=DEPTH, w_domain=self._w_domain, r_domain=self._r_domain
-        )
-        # `ready` is three clocks late, and so are the words that it lets in.
-        room, level = Signal(), Signal.like(fifo.w_level)
-        m.d[self._w_domain] += [
-            level.eq(fifo.w_level),
-            room.eq(level <= DEPTH - IN_FLIGHT),
-            fifo.w_data.eq(self.i.payload.as_value()),
-            fifo.w_en.eq(self.i.valid & room),
-        ]
-        m.d.comb += self.i.ready.eq(room)
-        self._offer(m, fifo)
+        m.submodules.words = self._words = memory.Memory(shape=WORD, depth=DEPTH, init=[])
+        # Numbers of the next word on either side, in Gray code: a bit changes at a time.
+        written, read = Signal(POINTER), Signal(POINTER, reset_less=True)
+        written_there, read_there = Signal(POINTER), Signal(POINTER)
+        m.submodules.written = FFSynchronizer(written, written_there, o_domain=self._r_domain)
+        m.submodules.read = FFSynchronizer(read, read_there, o_domain=self._w_domain)
+        self._write(m, written, read_there)
+        self._read(m, read, written_there)
         return m
 
-    def _offer(self, m: Module, fifo: AsyncFIFO) -> None:
-        """Two registers filled in turn: whether a word is taken decides two bits, nothing else."""
+    def _write(self, m: Module, written: Signal, read: Signal) -> None:
+        """`ready` knows of the words that were let in four clocks ago."""
+        port = self._words.write_port(domain=self._w_domain)
+        word = Signal(WORD, reset_less=True)
+        head, after = Signal(POINTER), Signal(POINTER)
+        tail, level, room = Signal(POINTER), Signal(POINTER), Signal()
+        m.d.comb += [
+            port.data.eq(word),
+            port.addr.eq(head[:-1]),
+            after.eq(head + port.en),
+            self.i.ready.eq(room),
+        ]
+        m.d[self._w_domain] += [
+            word.eq(self.i.payload),
+            port.en.eq(self.i.valid & room),
+            head.eq(after),
+            written.eq(_to_gray(after)),
+            tail.eq(_from_gray(read)),
+            level.eq(head - tail),
+            room.eq(level <= DEPTH - IN_FLIGHT),
+        ]
+
+    def _read(self, m: Module, read: Signal, written: Signal) -> None:
+        """Words go from the RAM to the shelf; a reset of the writer takes away both."""
+        emptied = Signal()
+        writer_reset = ResetSignal(self._w_domain, allow_reset_less=True)
+        m.submodules.emptied = AsyncFFSynchronizer(writer_reset, emptied, o_domain=self._r_domain)
+        port = self._words.read_port(domain="comb")
+        tail, head = Signal(POINTER, reset_less=True), Signal(POINTER)
+        after, waits, put = Signal(POINTER), Signal(), Signal()
+        next_read = Signal(POINTER, init=_to_gray(1), reset_less=True)
+        m.d.comb += [port.addr.eq(tail[:-1]), after.eq(tail + put)]
+        sync = m.d[self._r_domain]
+        sync += [
+            head.eq(_from_gray(written)),
+            waits.eq((written != Mux(put, next_read, read)) & ~emptied),
+            tail.eq(after),
+            read.eq(Mux(put, next_read, read)),
+            next_read.eq(_to_gray((after + 1)[:POINTER])),
+        ]
+        with m.If(emptied):
+            sync += [
+                tail.eq(head),
+                read.eq(_to_gray(head)),
+                next_read.eq(_to_gray((head + 1)[:POINTER])),
+            ]
+        count = self._offer(m, put, waits, port.data, emptied)
+        kept, behind = Signal.like(count), Signal(POINTER)
+        sync += [kept.eq(count), behind.eq(head - tail), self.level.eq(behind + kept)]
+
+    def _offer(
+        self, m: Module, put: Signal, waits: Signal, word: ValueLike, emptied: Signal
+    ) -> Signal:
+        """Two registers filled in turn: whether a word is taken decides two bits, nothing else.
+
+        `put`: the word goes there. Gives how many are full."""
         shelf = [Signal(WORD, name=f"shelf_{n}", reset_less=True) for n in range(SHELF)]
         fills, offers = Signal(reset_less=True), Signal(reset_less=True)
-        count = Signal(range(SHELF + 1), reset_less=True)
-        put, taken = Signal(), Signal()
+        count, taken = Signal(range(SHELF + 1), reset_less=True), Signal()
         m.d.comb += [
-            fifo.r_en.eq(~count[1]),
-            put.eq(fifo.r_en & fifo.r_rdy),
+            put.eq(waits & ~count[1]),
             self.o.valid.eq(count != 0),
             self.o.payload.eq(Mux(offers, shelf[1], shelf[0])),
             taken.eq(self.o.valid & self.o.ready),
@@ -73,13 +126,21 @@ class WordFifo(wiring.Component):
             count.eq(count + put - taken),
             fills.eq(fills ^ put),
             offers.eq(offers ^ taken),
-            self.level.eq(fifo.r_level + count),
         ]
-        for n, word in enumerate(shelf):
-            with m.If(fifo.r_en & (fills == n)):
-                sync += word.eq(fifo.r_data)
-        with m.If(fifo.r_rst):
+        for n, register in enumerate(shelf):
+            with m.If(~count[1] & (fills == n)):
+                sync += register.eq(word)
+        with m.If(emptied):
             sync += [count.eq(0), offers.eq(fills)]
+        return count
+
+
+def _to_gray(number: Value | int) -> Any:
+    return number ^ number >> 1
+
+
+def _from_gray(code: Value) -> Value:
+    return Cat(code[n:].xor() for n in range(len(code)))
 
 
 class Handshake(wiring.Component):

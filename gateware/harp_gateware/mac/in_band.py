@@ -26,15 +26,19 @@ class InBandStatus(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        candidate = Signal(4)
+        nibble, quiet, moved = Signal(4), Signal(), Signal()
         left = Signal(range(SAME_CLOCKS), init=SAME_CLOCKS - 1)
         low, high = self.i_data[:4], self.i_data[4:]
-        # Both edges of the clock carry the same nibble then.
-        quiet = ~self.i_dv & ~self.i_er & (low == high)
-        with m.If(~quiet | (low != candidate)):
-            m.d.sync += [candidate.eq(low), left.eq(SAME_CLOCKS - 1)]
+        m.d.sync += [
+            nibble.eq(low),
+            moved.eq(low != nibble),
+            # Both edges of the clock carry the same nibble then.
+            quiet.eq(~self.i_dv & ~self.i_er & (low == high)),
+        ]
+        with m.If(moved | ~quiet):
+            m.d.sync += left.eq(SAME_CLOCKS - 1)
         with m.Elif(left != 0):
             m.d.sync += left.eq(left - 1)
         with m.Else():
-            m.d.sync += [self.o.eq(candidate), self.known.eq(self.known | candidate[0])]
+            m.d.sync += [self.o.eq(nibble), self.known.eq(self.known | nibble[0])]
         return m

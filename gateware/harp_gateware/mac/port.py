@@ -106,14 +106,16 @@ class EthernetPort(wiring.Component):
         m.submodules.closer = closer = FrameCloser(16 * 64 * self._clock_hz // 1_000_000_000)
         m.submodules.control = control = ControlFilter()
         carried = self._carried(m, self._rx_domain, self.rx_dv)
-        m.d.comb += [
+        m.d[self._rx_domain] += [
             receive.i_data.eq(self.rx_data),
             receive.i_dv.eq(self.rx_dv & carried),
             receive.i_er.eq(self.rx_er),
         ]
         connect(m, receive.o, fifo.i)
         connect(m, fifo.o, closer.i)
-        m.d.sync += [control.i.valid.eq(closer.o.valid), control.i.payload.eq(closer.o.payload)]
+        word = Signal(WORD, reset_less=True)
+        m.d.sync += [control.i.valid.eq(closer.o.valid), word.eq(closer.o.payload)]
+        m.d.comb += control.i.payload.eq(word)
         connect(m, control.o, flipped(self.o))
 
     def _transmit(self, m: Module) -> None:

@@ -3,8 +3,8 @@
 Ref: IEEE 802.3 §3.2.1 (preamble), §3.2.9 (FCS), §4.2.9 (receive)
 """
 
-from amaranth import Module, Mux, Signal
-from amaranth.lib import crc, stream, wiring
+from amaranth import Module, Mux, ResetInserter, Signal
+from amaranth.lib import crc, data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from harp_gateware.layouts import WORD, FrameError
@@ -12,16 +12,20 @@ from harp_gateware.params import WORD_OCTETS
 
 PREAMBLE, SFD = 0x55, 0xD5
 FCS = crc.catalog.CRC32_ETHERNET(data_width=8)
+_OCTET = data.StructLayout({"data": 8, "valid": 1, "error": 1})
 
 
 class MacReceive(wiring.Component):
     """Frames from the octet behind the SFD to the last of the FCS, in words.
 
-    One octet a clock (`i_dv`: it is one; `i_er`: it is bad), a word a clock or two behind its last
+    One octet a clock (`i_dv`: it is one; `i_er`: it is bad), a word four clocks behind its last
     octet; the last word carries the verdict on the whole frame. Frames of any length pass, too
     short and too long ones as well: the core judges length. A carrier without SFD gives nothing.
     A word that finds `o` not ready is lost and the frame with it: as soon as `o` is ready it ends
     with OVERRUN. A frame that begins before that is lost too.
+
+    Each step decides on what a register says: which octet it is, where it belongs, that a word is
+    complete, that the FCS is right, that the word leaves.
     """
 
     i_data: In(8)
@@ -31,53 +35,75 @@ class MacReceive(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.fcs = fcs = FCS.create()
-        inside, ignored = Signal(), Signal()
-        word = Signal(64)
-        octets = Signal(range(WORD_OCTETS + 1))
-        first, bad = Signal(), Signal()
-        full = octets == WORD_OCTETS
-        octet = inside & self.i_dv
-        ended = inside & ~self.i_dv
-        m.d.comb += [
-            fcs.data.eq(self.i_data),
-            fcs.valid.eq(octet),
-            fcs.start.eq(~inside),
+        octet, sfd, preamble = Signal(_OCTET, reset_less=True), Signal(), Signal()
+        clean = self.i_dv & ~self.i_er
+        m.d.sync += [
+            octet.data.eq(self.i_data),
+            octet.valid.eq(self.i_dv),
+            octet.error.eq(self.i_er),
+            sfd.eq(clean & (self.i_data == SFD)),
+            preamble.eq(clean & (self.i_data == PREAMBLE)),
         ]
-        with m.If(~self.i_dv):
+        inside, ignored = Signal(), Signal()
+        with m.If(~octet.valid):
             m.d.sync += [inside.eq(0), ignored.eq(0)]
         with m.Elif(~inside & ~ignored):
-            with m.If(self.i_er | ((self.i_data != PREAMBLE) & (self.i_data != SFD))):
-                m.d.sync += ignored.eq(1)
-            with m.Elif(self.i_data == SFD):
-                m.d.sync += [inside.eq(1), octets.eq(0), first.eq(1), bad.eq(0)]
-        with m.If(octet):
+            m.d.sync += [inside.eq(sfd), ignored.eq(~sfd & ~preamble)]
+        self._emit(m, *self._gather(m, octet, inside))
+        return m
+
+    def _gather(self, m: Module, octet: Signal, inside: Signal) -> tuple[Signal, Signal]:
+        """Octets into a word: the word, and that it is there, two clocks behind its last octet."""
+        word, place = Signal(64, reset_less=True), Signal(WORD_OCTETS, init=1)
+        octets, first, bad = Signal(range(WORD_OCTETS + 1)), Signal(), Signal()
+        complete, ended = Signal(), Signal()
+        good = self._check(m, octet, inside)
+        with m.If(~inside):
+            m.d.sync += [place.eq(1), octets.eq(0), bad.eq(0)]
+        with m.Elif(octet.valid):
             m.d.sync += [
-                bad.eq(bad | self.i_er),
-                octets.eq(Mux(full, 1, octets + 1)),
-                word.word_select(octets[:3], 8).eq(self.i_data),
+                place.eq(place.rotate_left(1)),
+                octets.eq(Mux(place[0], 1, octets + 1)),
+                bad.eq(bad | octet.error),
             ]
-        error = Mux(bad, FrameError.RX_ER, Mux(fcs.match_detected, FrameError.GOOD, FrameError.FCS))
-        out = Signal(WORD)
-        m.d.comb += [
+            for n in range(WORD_OCTETS):
+                with m.If(place[n]):
+                    m.d.sync += word.word_select(n, 8).eq(octet.data)
+        with m.If(~inside):
+            m.d.sync += first.eq(1)
+        with m.Elif(complete):
+            m.d.sync += first.eq(0)
+        out, there, wrong = Signal(WORD, reset_less=True), Signal(), Signal()
+        m.d.sync += [
+            # That it is the frame's last octet is seen by the next, which is none.
+            complete.eq(inside & octet.valid & (place[-1] | ~self.i_dv)),
+            ended.eq(~self.i_dv),
             out.data.eq(word),
             out.octets.eq(octets),
             out.first.eq(first),
             out.last.eq(ended),
-            out.error.eq(Mux(ended, error, FrameError.GOOD)),
+            wrong.eq(bad),
+            there.eq(complete),
         ]
-        self._emit(m, out, (octet & full) | (ended & (octets != 0)), ended)
-        with m.If(octet & full):
-            m.d.sync += first.eq(0)
-        return m
+        whole = Signal(WORD)
+        error = Mux(wrong, FrameError.RX_ER, Mux(good, FrameError.GOOD, FrameError.FCS))
+        m.d.comb += [whole.eq(out), whole.error.eq(Mux(out.last, error, FrameError.GOOD))]
+        return whole, there
 
-    def _emit(self, m: Module, out: Signal, wanted: Signal, ended: Signal) -> None:
-        """Words leave, or the frame that they belong to is lost."""
+    def _check(self, m: Module, octet: Signal, inside: Signal) -> Signal:
+        """Whether the octets of the frame up to two clocks ago end with their FCS."""
+        fcs, good = FCS.create(), Signal()
+        m.submodules.fcs = ResetInserter(~inside)(fcs)
+        m.d.comb += [fcs.data.eq(octet.data), fcs.valid.eq(octet.valid)]
+        m.d.sync += good.eq(fcs.match_detected)
+        return good
+
+    def _emit(self, m: Module, word: Signal, there: Signal) -> None:
+        """Words leave, or the frame that they belong to is lost: what waits then is its end."""
         lost, skipped, opened = Signal(), Signal(), Signal()
-        due = wanted & ~skipped & ~lost
         m.d.comb += [
-            self.o.valid.eq(due | lost),
-            self.o.payload.eq(out),
+            self.o.valid.eq(there & ~skipped | lost),
+            self.o.payload.eq(word),
         ]
         with m.If(lost):
             m.d.comb += [
@@ -86,14 +112,12 @@ class MacReceive(wiring.Component):
                 self.o.p.last.eq(1),
                 self.o.p.error.eq(FrameError.OVERRUN),
             ]
-        with m.If(due):
-            m.d.sync += [opened.eq(self.o.ready & ~out.last), lost.eq(~self.o.ready)]
-            with m.If(~self.o.ready):
-                m.d.sync += [opened.eq(~out.first), skipped.eq(~ended)]
-        with m.If(lost & self.o.ready):
-            m.d.sync += [lost.eq(0), opened.eq(0)]
+            with m.If(self.o.ready):
+                m.d.sync += [lost.eq(0), opened.eq(0)]
         # The rest of a lost frame, and a frame that comes while the end of that one waits.
-        with m.If(ended & skipped):
-            m.d.sync += skipped.eq(0)
-        with m.If(lost & wanted & ~ended):
-            m.d.sync += skipped.eq(1)
+        with m.If(there & (skipped | lost)):
+            m.d.sync += skipped.eq(~word.last)
+        with m.Elif(there & self.o.ready):
+            m.d.sync += opened.eq(~word.last)
+        with m.Elif(there):
+            m.d.sync += [opened.eq(~word.first), lost.eq(1), skipped.eq(~word.last)]

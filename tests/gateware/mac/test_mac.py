@@ -15,9 +15,11 @@ from harp_gateware.mac.receive import PREAMBLE, SFD, MacReceive
 from harp_gateware.mac.transmit import (
     GAP_OCTETS,
     HURRY_WORDS,
+    LEAD_CLOCKS,
     LEAD_WORDS,
     LEAST_GAP_OCTETS,
     PREAMBLE_OCTETS,
+    SETTLE_CLOCKS,
     MacTransmit,
 )
 
@@ -270,3 +272,29 @@ def test_a_frame_that_runs_dry_ends_with_an_error_and_the_next_is_whole(word: in
     assert [each.error for each in sent] == [False, True, False]
     assert sent[1].octets == frames[1][0][: 8 * word]
     assert sent[2].octets == frames[2][0]
+
+
+def test_what_is_dropped_does_not_count_for_the_lead_of_the_next() -> None:
+    """The level that is told is that of SETTLE_CLOCKS ago: the rest of a frame was in it."""
+    dut = MacTransmit()
+    rest, following = (
+        as_words(bytes(16), FrameError.GOOD, True)[1],
+        as_words(bytes(60), FrameError.GOOD, True),
+    )
+    waited = 0
+
+    async def drive(ctx: Any) -> None:
+        nonlocal waited
+        ctx.set(dut.i_level, LEAD_WORDS)
+        ctx.set(dut.i.payload, rest)
+        ctx.set(dut.i.valid, 1)
+        await ctx.tick().until(dut.i.ready)
+        ctx.set(dut.i.payload, following[0])
+        while not ctx.get(dut.o_en):
+            if waited == SETTLE_CLOCKS - 1:
+                ctx.set(dut.i_level, 1)
+            waited += 1
+            await ctx.tick()
+
+    run(dut, drive)
+    assert waited > LEAD_CLOCKS
