@@ -42,7 +42,7 @@ class Placed:
 _OPTIONS = "-top top -nowidelut -cmp2softlogic"
 """Of synth_ecp5: LUTs of four inputs only, no carry chains for comparisons with constants; both
 for the sake of size."""
-LEAST_CHAIN_BITS = 13
+LEAST_CHAIN_BITS = 11
 """Narrower adders are made of LUTs alone: nextpnr spends two cells more on each end of a carry
 chain, and a chain has to be placed in one piece."""
 _SHORT_CHAINS = f"techmap -map +/techmap.v t:$alu r:Y_WIDTH<{LEAST_CHAIN_BITS} %i"

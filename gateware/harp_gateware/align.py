@@ -15,7 +15,8 @@ IPV6, CTAG, STAG = 0x86DD, 0x8100, 0x88A8
 MIN_WORDS = MIN_FRAME_OCTETS // WORD_OCTETS
 MAX_WORDS = MAX_FRAME_OCTETS // WORD_OCTETS
 COUNT = 11
-"""Bits of a word's number in its frame; it stops at the last one but one."""
+"""Bits of a word's number in its frame; it stops at LAST_COUNT."""
+LAST_COUNT = (1 << COUNT) - 2
 
 END = data.StructLayout({"octets": 4, "short": 1})
 """The L3 word that follows a frame's last word; `short`: the frame's only one."""
@@ -56,6 +57,7 @@ class Align(wiring.Component):
     def _count(self, m: Module) -> None:
         """Number of the word in its frame, and the two words before it."""
         coming, behind = Signal(COUNT), Signal(COUNT, init=1)  # numbers of this word and the next
+        full = Signal()  # they stop
         first = self.i.p.first
         self._head = Signal(range(MIN_WORDS + 1))  # the same, up to MIN_WORDS
         head = Signal(range(MIN_WORDS + 1))
@@ -70,8 +72,9 @@ class Align(wiring.Component):
         ]
         with m.If(self.i.valid):
             m.d.sync += [
-                coming.eq(Mux(first, 1, Mux(behind.all(), coming, behind))),
-                behind.eq(Mux(first, 2, Mux(behind.all(), behind, behind + 1))),
+                coming.eq(Mux(first, 1, Mux(full, coming, behind))),
+                behind.eq(Mux(first, 2, Mux(full, behind, behind + 1))),
+                full.eq(~first & (full | (behind == LAST_COUNT))),
                 head.eq(Mux(self._head == MIN_WORDS, MIN_WORDS, self._head + 1)),
                 too_long.eq(self._too_long | (~first & (coming == MAX_WORDS - 1))),
                 self._previous.eq(self.i.p.data),

@@ -25,8 +25,8 @@ SPARE = UNDECIDED + 4
 AGE = 24
 """Bits of the age of a frame in clocks: 0.1 s; an older one counts less."""
 
-STORED = data.StructLayout({"data": 64, "octets": 3, "last": 1, "error": FrameError})
-"""A word in the RAM; 8 octets are 0."""
+STORED = data.StructLayout({"data": 64, "octets": 4, "last": 1, "error": FrameError})
+"""A word in the RAM, as it leaves: behind the RAM, which is slow, one selection is enough."""
 
 
 class FrameBuffer(wiring.Component):
@@ -285,9 +285,6 @@ class FrameBuffer(wiring.Component):
             with m.Elif(~self.i_verdict.valid):
                 # The RAM is reading its first word already.
                 m.d.sync += aimed.eq(1)
-                with m.If(aimed & (self.i_early.valid | (self._opened & ~self.refuse))):
-                    m.d.comb += self._starts.eq(1)
-                    m.d.sync += [self._busy.eq(1), self._live.eq(1)]
         with m.Elif(~self._closed):
             # When its end is known first, nothing behind it is stored yet.
             m.d.sync += [
@@ -295,6 +292,13 @@ class FrameBuffer(wiring.Component):
                 self._from.eq(self._born),
                 self._closed.eq(self._busy & self._ended.r_rdy),
             ]
+        # Behind a clock with `_takes` there is nothing else to send, but what has started then.
+        m.d.comb += self._starts.eq(
+            (aimed & ~self._busy & ~self.i_verdict.valid)
+            & (self.i_early.valid | (self._opened & ~self.refuse))
+        )
+        with m.If(self._starts):
+            m.d.sync += [self._busy.eq(1), self._live.eq(1)]
         with m.If(self._loads | self._takes):
             m.d.sync += self._begun.eq(0)
         with m.If(self.i_verdict.valid):
@@ -347,7 +351,7 @@ class FrameBuffer(wiring.Component):
             with m.If(fetched):
                 m.d.sync += [
                     self.o.p.data.eq(word.data),
-                    self.o.p.octets.eq(Mux(word.octets == 0, WORD_OCTETS, word.octets)),
+                    self.o.p.octets.eq(word.octets),
                     self.o.p.first.eq(first),
                     self.o.p.last.eq(word.last),
                     self.o.p.error.eq(word.error),

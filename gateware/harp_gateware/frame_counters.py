@@ -83,13 +83,17 @@ class FrameCounters(wiring.Component):
         """One frame that is good, any number of bad ones."""
         self._frame, self._waits = Signal(COUNTED), Signal()
         self._bad = Signal(PENDING)
+        self._some_bad = Signal()  # known a clock late: no job is as short
         self._begin_frame, self._begin_bad = Signal(), Signal()
         bad = self.i.valid & self.i.p.bad
         with m.If(self.i.valid & ~self.i.p.bad):
             m.d.sync += [self._frame.eq(self.i.p), self._waits.eq(1)]
         with m.Elif(self._begin_frame):
             m.d.sync += self._waits.eq(0)
-        m.d.sync += self._bad.eq(Mux(self._begin_bad, 0, self._bad) + bad)
+        m.d.sync += [
+            self._bad.eq(Mux(self._begin_bad, 0, self._bad) + bad),
+            self._some_bad.eq(self._bad != 0),
+        ]
 
     def _ask(self, m: Module) -> None:
         """What the host wants to read; may come with the answer before."""
@@ -116,7 +120,7 @@ class FrameCounters(wiring.Component):
             m.next = "Reason"
         with m.Elif(self._asked.any()):
             m.next = "Fetch"
-        with m.Elif(self._bad != 0):
+        with m.Elif(self._some_bad):
             m.d.comb += self._begin_bad.eq(1)
             m.d.sync += [
                 self._row.eq(ReasonCode["BAD_FRAME"]),

@@ -64,19 +64,15 @@ class LocalTable(wiring.Component):
 
     def _follow(self, m: Module) -> None:
         """Which half of the destination a word is, and the steps behind each."""
-        number = Signal(range(FIRST + 3))  # of the coming word; saturates
+        at = Signal(FIRST + 2)  # one-hot: number of the coming word; 0 if that is not known
         valid, rows = self.i.valid, self.rows
         self._low, self._high, self._free = Signal(), Signal(), Signal()
         self._lows, self._highs = Signal(2), Signal(3)  # clocks behind them
         m.d.comb += [
-            self._low.eq(valid & (number == FIRST)),
-            self._high.eq(valid & (number == FIRST + 1)),
+            self._low.eq(valid & at[FIRST]),
+            self._high.eq(valid & at[FIRST + 1]),
             # Behind word 1 nothing else is read.
-            self._free.eq(
-                ~Cat(number == n for n in range(FIRST - 1, FIRST + 2)).any()
-                & ~self._lows[0]
-                & ~self._highs[:2].any()
-            ),
+            self._free.eq(~(at[FIRST - 1 :].any() | self._lows[0] | self._highs[:2].any())),
         ]
         m.d.sync += [
             rows.idle.eq(self._free),
@@ -84,8 +80,7 @@ class LocalTable(wiring.Component):
             self._highs.eq(Cat(self._high, self._highs)),
         ]
         with m.If(valid):
-            after = Mux(self.i.p.first, 1, Mux(number == FIRST + 2, number, number + 1))
-            m.d.sync += number.eq(Mux(self.i.p.last, 0, after))
+            m.d.sync += at.eq(Mux(self.i.p.last, 0, Mux(self.i.p.first, 1 << 1, at << 1)))
         with m.If(self._low):
             m.d.sync += self.multicast.eq(self.i.p.data[:8] == MULTICAST)
 
