@@ -478,6 +478,15 @@ def test_requests_are_repeated_with_backoff_and_given_up() -> None:
     assert sequence != 0
 
 
+def test_a_request_that_ended_in_a_pause_is_not_repeated() -> None:
+    rig = Rig().claiming()
+    rig.until_due()
+    rig.now += 16 * S
+    effects = rig.roles.expire(rig.now)
+    assert not any(isinstance(effect, SendHarp) for effect in effects)
+    assert answer(effects) == ("no_answer",)
+
+
 def test_replies_must_fit() -> None:
     rig = Rig().claiming()
     good = rig.asked.sequence

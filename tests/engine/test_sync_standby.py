@@ -445,6 +445,30 @@ def test_an_equal_digest_synchronises_one_that_was_refused() -> None:
     assert standby.sync.synchronised and standby.sync.deadline is None
 
 
+def test_after_a_restart_an_equal_digest_is_not_enough() -> None:
+    standby = Standby()
+    standby.store.apply(binding(1), SyncPosition(1, 5), 0)
+    standby.sync.restore(SyncPosition(1, 5), SyncPosition(1, 5), 1)
+    first = requested(standby.sync.follow(ACTIVE, standby.now)).sequence
+    refuse(standby, first)
+    second = requested(standby.hello(2, 0, standby.store.digest)).sequence
+    assert second == first + 1 and not standby.sync.synchronised
+    standby.stream(second, 1, SyncPosition(2, 0), binding(1), more=False)
+    assert standby.sync.synchronised and standby.sync.position == SyncPosition(2, 0)
+    standby.sync.follow(OTHER, standby.now)
+    effects = standby.hello(3, 0, standby.store.digest, peer=OTHER)
+    assert effects == [HelloWanted(HelloKind.ANSWER, OTHER)], "from then on it is"
+
+
+def test_who_led_after_a_restart_set_the_lifetimes() -> None:
+    standby = Standby()
+    standby.sync.restore(SyncPosition(1, 5), SyncPosition(1, 5), 1)
+    standby.sync._replica.settle(SyncPosition(2, 3))
+    standby.sync.follow(OTHER, standby.now)
+    assert sent(standby.hello(3, 0, standby.store.digest, peer=OTHER)) == []
+    assert standby.sync.position == SyncPosition(3, 0)
+
+
 def test_another_log_ends_the_one_that_was_left() -> None:
     standby = Standby()
     standby.synchronise(1, 5)

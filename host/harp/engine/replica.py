@@ -94,6 +94,9 @@ class Replica:
         """The active whose log is applied."""
         self.synchronised = False
         """The S flag of a standby (harp.md §6)."""
+        self._restored = False
+        """The copy is the journal's: it kept lifetimes by the wall clock, which may have been set
+        since, and no digest tells."""
         self.running = START
         """The last log message applied, and all before it."""
         self._old = START
@@ -127,6 +130,7 @@ class Replica:
     def restore(self, position: SyncPosition) -> None:
         """The position that the journal kept."""
         self.running = self._old = position
+        self._restored = True
 
     # Whom to follow
 
@@ -152,7 +156,7 @@ class Replica:
         """Until now this member led: what its log reached is its own position."""
         self.running, self._confirmed, self._joined = position, True, False
         self.synchronised, self._left = True, None
-        self.alone = True
+        self.alone, self._restored = True, False
 
     def _leave(self, now: int) -> None:
         """The log followed ends here: what was applied of it stays, unconfirmed."""
@@ -326,6 +330,8 @@ class Replica:
 
     def _found(self, finding: Finding, now: int) -> list[Effect]:
         if finding is Finding.EQUAL:
+            if self._restored:
+                return self.start_sync(now)
             self._timers.stop(_Timer.RETRY)
             return self._confirm()
         if finding is Finding.DIFFERENT:
@@ -473,7 +479,7 @@ class Replica:
         effects: list[Effect] = [CacheChanged(tuple(removed))] if removed else []
         if complete and whole:
             self._counters["full_syncs"] += 1
-            self._failures = 0
+            self._failures, self._restored = 0, False
             return effects + self._confirm()
         if not complete:
             text = f"state synchronisation ended early: {exchange.phase.value}"

@@ -312,6 +312,9 @@ class RoleBase:
 
     def _repeat_request(self, what: Input, now: int) -> list[Effect]:
         assert self.exchange is not None
+        over = self.timers.due(Timer.SWITCH_OVER)
+        if over is not None and over <= now:
+            return []  # behind a pause: given up in this very call
         self.timers.set(Timer.SWITCH, now + self.exchange.repeat())
         return [SendHarp(self.exchange.peer, self.exchange.message)]
 

@@ -408,6 +408,22 @@ MUTANTS: tuple[Mutant, ...] = (
         "test_sync_standby.py::test_an_equal_digest_synchronises_one_that_was_refused",
         TEST,
     ),
+    Mutant(
+        "lifetimes_of_the_journal_believed",
+        "replica",
+        "        self._restored = True\n",
+        "",
+        "clock_behind_at_journal",
+        "promise_not_lost",
+    ),
+    Mutant(
+        "repeated_behind_its_end",
+        "role_base",
+        "if over is not None and over <= now:",
+        "if over is None:",
+        "request_behind_a_pause",
+        "requests_end",
+    ),
     # Home agent (harp.md §10)
     Mutant(
         "old_binding_update_taken",

@@ -42,7 +42,10 @@ def some_active(facts: Observed, member: Member) -> str | None:
     """A member that is up and may take over is active, or hears one, within the time of detection
     and all ranks: never "all standby for ever" (harp.md §5, ranked takeover)."""
     now = facts.network.now
-    if member.role in _PASSING or not facts.eligible(member):
+    eligible = facts.eligible(member)
+    if not eligible:
+        member.barred_us = now
+    if member.role in _PASSING or not eligible:
         member.ready_since = now
         return None
     since = max(member.ready_since, member.active_heard)
@@ -251,17 +254,20 @@ def converged(facts: Observed) -> str | None:
 
 def takes_its_turn(facts: Observed, member: Member) -> str | None:
     """Rank r takes over after r x `takeover_skew`: never before a better member that it hears, and
-    that hears it, has had its turn (harp.md §5, ranked takeover)."""
+    that hears it and whose flags it can know by HELLOs, has had its turn (harp.md §5, ranked
+    takeover)."""
     now, node = facts.network.now, member.node
     long_ago = now - 3 * facts.bounds.interval
     rank = 0
     for other in facts.members.values():
         since = facts.mutual_since(member, other) if other is not member else None
-        if since is None or since > long_ago or not _stronger(other, member):
+        if since is None or not _stronger(other, member):
             continue
-        waits = max(other.role_since, other.ready_since) <= long_ago and facts.eligible(other)
+        if max(since, other.barred_us, other.synchronised_since) > long_ago:
+            continue
         just_active = other.active and other.role_since > now - node.config.skew_us
-        rank += just_active or (other.role is Role.STANDBY and waits)
+        waits = other.role is Role.STANDBY and other.role_since <= long_ago
+        rank += just_active or (waits and facts.eligible(other))
     waited = now - max(member.active_heard, member.resumed_us, 0)
     if waited < rank * node.config.skew_us * 98 // 100:
         return f"{node.name} takes over as number {rank} after {waited} µs without an active"

@@ -232,7 +232,9 @@ class Judge(Watcher):
             elif kind in _OF_PARTS:
                 self._fail("parts_stay_inside", f"{node.name} returned {effect}")
         if member.role in _COPYING and node.probe is not None:
-            member.was_synchronised = node.probe.synchronised
+            if member.was_synchronised is not node.probe.synchronised:
+                member.was_synchronised = node.probe.synchronised
+                member.synchronised_since = self._network.now
         if self._answers:
             self._promise(node)
         self._count_calls(node)

@@ -95,6 +95,10 @@ class Member:
     """By home address: Sequence # and time of a Binding Update delivered and not answered."""
     was_synchronised: bool = False
     """The S flag when it last was one that could take over."""
+    synchronised_since: int = NEVER
+    """Since when that flag is as it is."""
+    barred_us: int = NEVER
+    """When something last kept it from taking over."""
     differs: tuple[SyncPosition, tuple[int, int], tuple[int, int]] | None = None
     """Position, own digest and the active's, as `digests_agree` found them last."""
     differs_since: int = NEVER
@@ -106,6 +110,7 @@ class Member:
         """A new engine starts: nothing of the old one counts."""
         self.role, self.role_since = Role.INIT, now
         self.ready_since = self.resumed_us = now
+        self.barred_us = self.synchronised_since = now
         self.active_heard = NEVER
         self.was_synchronised = False
         for facts in (self.heard_at, self.heard_since, self.acks_heard, self.commands):
