@@ -53,7 +53,7 @@ class Events(wiring.Component):
 
     An event waits at its source's place for the queue of all, 6 clocks at most if the sources
     before it raise one in 4 clocks each. Another one of the source meanwhile, or a full queue, sets
-    `lost` (a defect) for a clock. An entry takes 4 clocks. The scan for the next push begins at the
+    `lost` (a defect) for a clock. An entry takes 5 clocks. The scan for the next push begins at the
     highest priority after each push and looks at an id in 5 clocks if nothing is entered meanwhile.
 
     A push is repeated EVENT_REPEAT_US after the last one, or up to 32 µs sooner, until `ack` with
@@ -95,7 +95,7 @@ class Events(wiring.Component):
         self._write = data.View(ROW, Signal(ROW.size, name="written"))
         self._write_first, self._write_rest = (write.en for write in writes)
         self._id = Signal(ID)
-        self._row = Signal(ROW)
+        self._row = Signal(ROW, reset_less=True)
         m.submodules.pending = pending = memory.Memory(
             shape=EVENT_STRIDE, depth=len(EVENT_KINDS), init=[]
         )
@@ -124,8 +124,8 @@ class Events(wiring.Component):
 
     def _gather(self, m: Module) -> None:
         """What each source raised; the lowest that waits goes to the queue, `self._goes`."""
-        self._goes, self._event = Signal(), Signal(ID)
-        self._room = Signal(init=1)  # the queue's RAM is not being written
+        self._goes, self._event, chosen = Signal(), Signal(ID), Signal(ID)
+        self._room = Signal(init=1)  # the queue's RAM will not be written otherwise
         self._overrun = Signal()
         before: Value = Const(0, 1)
         lost: list[Value] = []
@@ -137,24 +137,26 @@ class Events(wiring.Component):
             with m.If(source.valid):
                 m.d.sync += ident.eq(Cat(source.p.index, source.p.kind))
             with m.If(waits & ~before):
-                m.d.comb += self._event.eq(ident)
+                m.d.comb += chosen.eq(ident)
             lost.append(source.valid & stays)
             before = before | waits
-        m.d.comb += self._goes.eq(before & self._room)
-        m.d.sync += self._overrun.eq(Cat(*lost).any())
+        m.d.sync += [
+            self._goes.eq(before & self._room),
+            self._event.eq(chosen),
+            self._overrun.eq(Cat(*lost).any()),
+        ]
 
     def _line_up(self, m: Module) -> None:
-        """The queue, behind the rows of first times; `self._some` and `self._next` are its head.
+        """The queue, behind the rows of first times; if `self._some`, `self._next` is its head.
 
-        Written in clocks that write no row, read in those that read none.
+        Written in clocks that write no row, read in those that read none; what is read passes the
+        same register as the rows.
         """
         bits = QUEUE.bit_length()  # one more than the place's, to tell full from empty
         head, tail, filled = Signal(bits), Signal(bits), Signal()
-        self._some, self._next, self._taken = Signal(), Signal(ID), Signal()
-        self._stamp = Signal(STAMP, name="stamp")
-        self._look_ahead, fetch = Signal(), ~self._room  # address; what was read
+        self._some, self._taken, self._fetch = Signal(), Signal(), Signal()
+        self._next = data.View(QUEUED, self._row.first[: QUEUED.size])
         read, write = self._queue_read, self._queue_write
-        found = data.View(QUEUED, read.data[: QUEUED.size])
         m.d.sync += [
             filled.eq(head != tail),
             tail.eq(tail + self._goes),
@@ -166,17 +168,9 @@ class Events(wiring.Component):
                 write.data.eq(Cat(self._event, self.now_us[:STAMP])),
                 write.en.eq(1),
             ]
-        with m.If(self._look_ahead):
+        with m.If(self._fetch):
             m.d.comb += read.addr.eq(IDS + head[:-1])
-        with m.If(fetch):
-            m.d.sync += [
-                head.eq(head + filled),
-                self._some.eq(filled),
-                self._next.eq(found.id),
-                self._stamp.eq(found.stamp),
-                # The row's own first time was taken the clock before.
-                self._row.first.eq(self._row.first),
-            ]
+            m.d.sync += [head.eq(head + filled), self._some.eq(filled)]
         with m.Elif(self._taken):
             m.d.sync += self._some.eq(0)
 
@@ -243,6 +237,7 @@ class Events(wiring.Component):
     def _work(self, m: Module) -> None:
         """One row at a time: read, a clock, look at it, then (if not entering) act, and write."""
         scan = Signal(ID)
+        stamp = Signal(STAMP)
         now = self.now_us
         past, agrees = Signal(), Signal()
         ticks = now[TICK:][:TOLD]
@@ -254,7 +249,7 @@ class Events(wiring.Component):
         # When the event that is entered came: in two clocks, long before it is written.
         back, was_now, first = Signal(STAMP), Signal(TIME_US), Signal(TIME_US)
         m.d.sync += [
-            back.eq(now[:STAMP] - self._stamp),
+            back.eq(now[:STAMP] - stamp),
             was_now.eq(now),
             first.eq(was_now - back),
         ]
@@ -278,7 +273,11 @@ class Events(wiring.Component):
             with m.State("Choose"):
                 with m.If(self._some):
                     m.d.comb += self._taken.eq(1)
-                    m.d.sync += [self._id.eq(self._next), work.eq(0b0001)]
+                    m.d.sync += [
+                        self._id.eq(self._next.id),
+                        stamp.eq(self._next.stamp),
+                        work.eq(0b0001),
+                    ]
                 with m.Elif(self._acked):
                     m.d.sync += [self._id.eq(self._ack_id), work.eq(0b0010)]
                 with m.Elif(self._asked):
@@ -287,12 +286,12 @@ class Events(wiring.Component):
                     m.d.sync += [self._id.eq(scan), work.eq(0b1000)]
                 m.next = "Read"
             with m.State("Read"):
+                m.d.sync += self._room.eq(0)
                 m.next = "Take"
             with m.State("Take"):
-                m.d.comb += self._look_ahead.eq(1)
-                m.d.sync += self._room.eq(0)
                 m.next = "Look"
             with m.State("Look"):
+                m.d.comb += self._fetch.eq(1)
                 m.next = "Act"
                 with m.If(work[0]):
                     m.d.comb += [
@@ -301,7 +300,6 @@ class Events(wiring.Component):
                         self._write_first.eq(~self._flag),
                     ]
                     self._enter(m)
-                    m.next = "Choose"
             with m.State("Act"):
                 m.next = "Choose"
                 with m.If(work[1]):

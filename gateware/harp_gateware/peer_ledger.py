@@ -49,7 +49,8 @@ class PeerLedger(wiring.Component):
         peer, heard, absorb = Signal(PEER_INDEX), Signal(TIME_US), Signal()
         waits, counts, asked = Signal(), Signal(), Signal()
         step = Signal(3)
-        value, total, carry = Signal(WORD_BITS), Signal(WORD_BITS + 1), Signal()
+        value = Signal(WORD_BITS, reset_less=True)
+        total, carry = Signal(WORD_BITS + 1), Signal()
         storing = step < 2  # `heard_us`; then a counter's low word, its high word, the other's
         one = Mux(step[0], carry, Mux(step[2], absorb, 1))
         m.d.comb += [

@@ -61,7 +61,7 @@ class SlotSender(wiring.Component):
         self._quiet = Signal()  # the template is not being read
         self._end = Signal(range(TEMPLATE_OCTETS))  # number of the last octet
         m.d.sync += self._end.eq(self.length - 1)
-        self._words = Signal(64), Signal(64)
+        self._words = Signal(64, reset_less=True), Signal(64, reset_less=True)
         self._templates(m)
         self._follow(m)
         self._patch(m)

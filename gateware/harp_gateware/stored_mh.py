@@ -114,7 +114,7 @@ class StoredMh(wiring.Component):
         ]
         self._word_1, self._valid_1 = Signal(MH_WORD), Signal()
         self._word_2, self._valid_2 = Signal(MH_WORD), Signal()
-        self._stored = Signal(64)
+        self._stored = Signal(64, reset_less=True)
         length, self._length = Signal(4), Signal(4)
         with m.If(self._valid):
             m.d.sync += [

@@ -64,7 +64,7 @@ PROOFS = (
         "events",
         events.events,
         events.SMALL,
-        depth=36,
+        depth=42,
     ),
     Proof(
         "events_reset",

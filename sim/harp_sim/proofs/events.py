@@ -18,11 +18,11 @@ from harp_sim.proofs.sources import Edit
 IDS = 2
 COUNT = 4
 """Bits of the counts here: there are fewer than 16 events of an id."""
-SETTLED = 32
+SETTLED = 39
 """Clocks after the last event or acknowledgement in which all is entered."""
 CLEARED = 4
 """Clocks after reset in which the flags of these few ids are cleared."""
-SWEEP = 4 * IDS + 18
+SWEEP = 4 * IDS + 21
 """Clocks until a lone event has been pushed."""
 
 SMALL = (
