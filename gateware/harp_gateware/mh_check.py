@@ -108,11 +108,10 @@ class MhCheck(wiring.Component):
         return m
 
     def _preview(self, m: Module) -> None:
-        """What a word says if it is a header's first: worked out before its place is known."""
+        """What a word says if it is a header's first, or an MH's second: before that is known."""
         octets = [self.i.p.data.word_select(n, 8) for n in range(8)]
-        head = data.StructLayout(
-            {"home": 1, "padded": 1, "type_2": 1, "segments": 1, "hop_by_hop": 1}
-        )
+        header = ("home", "padded", "type_2", "segments", "hop_by_hop")
+        head = data.StructLayout(dict.fromkeys((*header, "no_sequence", "no_lifetime"), 1))
         early, self._said = Signal(head), Signal(head)
         following = Mux(self.i.p.first, octets[6], octets[0])
         fixed = [n for n in range(1, 8) if n not in (4, 5)]
@@ -124,6 +123,8 @@ class MhCheck(wiring.Component):
             early.type_2.eq(Cat(octets[n] == TYPE_2[n - 1] for n in (1, 2, 3)).all()),
             early.segments.eq(octets[3] != 0),
             early.hop_by_hop.eq(following == HOP_BY_HOP),
+            early.no_sequence.eq(self.i.p.data[:16] == 0),
+            early.no_lifetime.eq(self.i.p.data[48:64] == 0),
             self._said.eq(early),
         ]
 
@@ -276,8 +277,8 @@ class MhCheck(wiring.Component):
         with m.If(self._in_mh & ~self._start & (self._index == 1)):
             sequence: Value = big_endian(octets[:16])
             m.d.sync += [
-                self.facts.no_sequence.eq(sequence == 0),
+                self.facts.no_sequence.eq(self._said.no_sequence),
                 self.facts.sequence.eq(sequence),
                 self.facts.reply.eq((octets.word_select(3, 8) & HarpFlag.R).any()),
-                self.facts.lifetime_zero.eq(octets[48:64] == 0),
+                self.facts.lifetime_zero.eq(self._said.no_lifetime),
             ]
