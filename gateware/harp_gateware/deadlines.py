@@ -104,14 +104,15 @@ class Deadlines(wiring.Component):
             self._set.addr.eq(Mux(self.claim, self.at, self._index)),
             self._set.data.eq(Mux(self.claim, self.next_flags.as_value(), next_flags.as_value())),
         ]
-        here = self.at == self._index
-        wrote, was_here = Signal(), Signal()
+        # `here` is right when the decision asks, for then the index stands.
+        here, wrote, was_here = Signal(), Signal(), Signal()
         touched_now = touched | (wrote & was_here)
         waits = self.claim | (self.hold & here)
         m.d.sync += [
             self.o.valid.eq(0),
             wrote.eq(self.write),
-            was_here.eq(here),
+            here.eq(self.next_at == self._index),
+            was_here.eq(self.at == self._index),
             touched.eq(touched_now),
         ]
         with m.If(self.write):

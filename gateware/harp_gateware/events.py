@@ -102,6 +102,7 @@ class Events(wiring.Component):
         flags, self._set_flags = pending.read_port(domain="comb"), pending.write_port()
         self._flags = Signal(EVENT_STRIDE)  # what is pending of this kind
         self._flag = Signal()  # `self._id` is pending
+        self._here = Signal(EVENT_STRIDE)  # a bit for it
         self._kind, index = self._id[-4:], self._id[:5]
         self._queue_read, self._queue_write = reads[0], writes[0]
         m.d.comb += [
@@ -113,7 +114,8 @@ class Events(wiring.Component):
         m.d.sync += [
             self._row.eq(fetched),
             self._flags.eq(flags.data),
-            self._flag.eq(self._flags.bit_select(index, 1)),
+            self._here.eq(1 << index),
+            self._flag.eq((self._flags & self._here).any()),
         ]
         self._gather(m)
         self._line_up(m)
@@ -254,11 +256,10 @@ class Events(wiring.Component):
             first.eq(was_now - back),
         ]
         set_, clear = Signal(), Signal()
-        here = (1 << self._id[:5])[:EVENT_STRIDE]
         m.d.comb += [
             self._write.eq(self._row),
             self._write.first.eq(first),
-            self._set_flags.data.eq(Mux(set_, self._flags | here, self._flags & ~here)),
+            self._set_flags.data.eq(Mux(set_, self._flags | self._here, self._flags & ~self._here)),
             self._set_flags.en.eq(set_ | clear),
         ]
         work = Signal(4)  # enter, acknowledge, serve, scan

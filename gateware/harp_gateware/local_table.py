@@ -131,33 +131,34 @@ class LocalTable(wiring.Component):
             return Cat(row(int(table), bits, Value.cast(seventh)), Const(port, 1))
 
         update = Cat(self.rows.update, self.rows.chosen[1] | self.rows.chosen[3])
-        first = at(0, soon[:DIGIT], soon[-2]) if n == 0 else at(AWAY, _digit(soon, AWAY))
-        m.d.sync += place.eq(Mux(self._free, update, first) if port == 0 else first)
-        with m.If(low):
-            m.d.sync += place.eq(
-                at(1, _digit(now, 1), now[-1]) if n == 0 else at(AWAY + 1, _digit(now, AWAY + 1))
-            )
         if n == 0:
-            with m.If(lows[0]):
-                m.d.sync += place.eq(at(2, rest[:DIGIT]))
-            with m.If(highs[0]):
-                m.d.sync += place.eq(at(AWAY, rest[:DIGIT]))
-            with m.If(highs[1]):
-                m.d.sync += place.eq(at(AWAY + 1, rest[DIGIT : 2 * DIGIT]))
+            first = at(0, soon[:DIGIT], soon[-2])
+            steps = [
+                (low, at(1, _digit(now, 1), now[-1])),
+                (lows[0], at(2, rest[:DIGIT])),
+                (highs[0], at(AWAY, rest[:DIGIT])),
+                (highs[1], at(AWAY + 1, rest[DIGIT : 2 * DIGIT])),
+            ]
             with m.If(low):
                 m.d.sync += rest.eq(_digit(now, 2))
             with m.If(high):
                 m.d.sync += rest.eq(Cat(_digit(now, AWAY), _digit(now, AWAY + 1)))
         else:
+            first = at(AWAY, _digit(soon, AWAY))
+            steps = [
+                (low, at(AWAY + 1, _digit(now, AWAY + 1))),
+                (high, at(0, now[:DIGIT], now[-2])),
+                (highs[0], at(1, rest[:DIGIT], rest[-1])),
+                (highs[1], at(2, rest[DIGIT : 2 * DIGIT])),
+            ]
             with m.If(high):
-                m.d.sync += [
-                    place.eq(at(0, now[:DIGIT], now[-2])),
-                    rest.eq(Cat(_digit(now, 1), _digit(now, 2), now[-1])),
-                ]
-            with m.If(highs[0]):
-                m.d.sync += place.eq(at(1, rest[:DIGIT], rest[-1]))
-            with m.If(highs[1]):
-                m.d.sync += place.eq(at(2, rest[DIGIT : 2 * DIGIT]))
+                m.d.sync += rest.eq(Cat(_digit(now, 1), _digit(now, 2), now[-1]))
+        # One step at most is now: no choice waits for another.
+        chosen: Value = Const(0, len(place))
+        for step, row_now in steps:
+            chosen = chosen | (row_now & step.replicate(len(place)))
+        other = Mux(self._free, update, first) if port == 0 else first
+        m.d.sync += place.eq(Mux(Cat(step for step, _ in steps).any(), chosen, other))
         return place
 
     def _used(self, m: Module) -> Signal:
