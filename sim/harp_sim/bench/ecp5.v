@@ -138,7 +138,10 @@ module DP16KD (
     end
   end
 
-  initial if (REGMODE_A != "NOREG" || REGMODE_B != "NOREG" || RESETMODE != "SYNC")
+  // Where there is no reset at all yosys says ASYNC.
+  always @* if (RESETMODE == "ASYNC" && (RSTA || RSTB))
+    $fatal(1, "DP16KD: a reset that is not modelled");
+  initial if (REGMODE_A != "NOREG" || REGMODE_B != "NOREG")
     $fatal(1, "DP16KD: a mode that is not modelled");
 endmodule
 
