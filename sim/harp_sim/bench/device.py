@@ -10,6 +10,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import cocotb
@@ -25,7 +26,15 @@ from harp_gateware.layouts import (
     REGISTER_RESPONSE,
     FrameError,
 )
-from harp_sim.bench.harness import CHUNK_OCTETS, JUDGED, RECORDED, chunks, packed, unpacked
+from harp_sim.bench.harness import (
+    CHUNK_OCTETS,
+    JUDGED,
+    RECORDED,
+    WORK,
+    chunks,
+    packed,
+    unpacked,
+)
 from harp_sim.model.config import Port
 
 MUTANT = int(os.environ.get("HARP_MUTANT", "0"))
@@ -118,6 +127,7 @@ class Device:
         self._moves = 0
         self._asking = False
         self._level: dict[str, int] = {}
+        self._pins: dict[str, Any] = {}
 
     async def start(self, rate: int = 16, now_us: int = 0) -> None:
         """Reset; links up, outputs ready, time runs from 0."""
@@ -140,13 +150,19 @@ class Device:
 
     def _set(self, name: str, value: int) -> None:
         self._level[name] = value
-        getattr(self.dut, name).value = value
+        self._pin(name).value = value
 
     def _flip(self, name: str) -> None:
         self._set(name, 1 - self._level[name])
 
     def _get(self, name: str) -> int:
-        return int(getattr(self.dut, name).value)
+        return int(self._pin(name).value)
+
+    def _pin(self, name: str) -> Any:
+        """The simulator's handle of a port of the harness: to find one takes long."""
+        if name not in self._pins:
+            self._pins[name] = getattr(self.dut, name)
+        return self._pins[name]
 
     async def run_time(self, rate: int, jump_us: int = 0) -> None:
         """From now on `rate` clocks a microsecond, after a jump."""
@@ -227,28 +243,36 @@ class Device:
             assert not self._get(name), name
 
     async def _pump(self) -> None:
-        dut = self.dut
+        clk, nap = self.dut.clk, Timer(NAP_CLOCKS * PERIOD_NS - 1, "ns")
+        acts: tuple[tuple[int, Callable[[], bool]], ...] = (
+            *((packed(WORK, **{f"{INPUT[p]}_free": 1}), partial(self._push, p)) for p in Port),
+            *((packed(WORK, **{OUTPUT[p]: 1}), partial(self._pop, p)) for p in Port),
+            (packed(WORK, event=1), self._event),
+            (packed(WORK, verdict=1), self._verdict),
+        )
         while True:
-            await FallingEdge(dut.clk)
-            moved = [self._pushed(port) for port in Port]
-            moved += [self._popped(port) for port in Port]
-            moved += [self._event(), self._verdict()]
-            self._moves += any(moved)
-            if not any(moved):
-                await self.clocks(NAP_CLOCKS)
+            await FallingEdge(clk)
+            work = self._get("work")
+            moved = False
+            for bit, act in acts:
+                if work & bit:
+                    moved |= act()
+            self._moves += moved
+            if not moved:
+                await nap
 
-    def _pushed(self, port: Port) -> bool:
+    def _push(self, port: Port) -> bool:
+        """Give a chunk to a player that has room; whether there was one."""
         queue, side = self._to_play[port], INPUT[port]
-        if not queue or not self._get(f"{side}_free"):
+        if not queue:
             return False
         self._set(f"{side}_chunk", queue.popleft())
         self._flip(f"{side}_push")
         return True
 
-    def _popped(self, port: Port) -> bool:
+    def _pop(self, port: Port) -> bool:
+        """Take the chunk that a recorder has."""
         side = OUTPUT[port]
-        if not self._get(f"{side}_valid"):
-            return False
         chunk = unpacked(RECORDED, self._get(side))
         self._flip(f"{side}_pop")
         part, size = self._parts[port], 8 * chunk["words"] - 8 + chunk["octets"]
@@ -263,16 +287,12 @@ class Device:
         return True
 
     def _event(self) -> bool:
-        if not self._get("event_valid"):
-            return False
         fields = unpacked(EVENT_PUSH, self._get("event"))
         self._flip("event_pop")
         self.events(Push(fields["kind"], fields["index"], fields["first_us"], fields["count"]))
         return True
 
     def _verdict(self) -> bool:
-        if not self._get("verdict_valid"):
-            return False
         self.verdicts(Judged(**unpacked(JUDGED, self._get("verdict"))))
         self._flip("verdict_pop")
         return True
