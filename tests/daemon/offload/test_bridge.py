@@ -5,12 +5,23 @@ from __future__ import annotations
 import pytest
 
 from harp.engine.effects import Role
-from harp.engine.events import PeerDown, PeerLeft, StopRequested
-from harp.offload.device import SlotKey
+from harp.engine.events import (
+    Command,
+    CommandGiven,
+    HelloSlotChanged,
+    PeerDown,
+    PeerLeft,
+    StopRequested,
+)
+from harp.offload.device import SlotKey, SlotMoved, SlotStopped
+from harp.offload.templates import MH_OFFSET, says_active, sequence_of
+from harp.tables.harp_types import HarpType
 
 from .group_world import GROUP, LINK, MS, GroupWorld, S, address, options, standby_first
 
 DETECTION = 150 * MS
+TYPE_AT = 10
+"""Octet of a HARP message with its type (harp.md §2)."""
 
 
 def settled(**settings: object) -> GroupWorld:
@@ -197,6 +208,80 @@ def test_a_hostile_line_changes_no_role() -> None:
     world.run_us(10 * S)
     assert not any(m.downs(since) for m in world.members)
     assert not world.two_active
+
+
+def said(world: GroupWorld) -> list[tuple[int, bool, bool]]:
+    """Multicast HELLOs of member 0 that reach the wire: Sequence #, flag A, said by the slot."""
+    heard: list[tuple[int, bool, bool]] = []
+    carry, board = world._carry, world.board.registers
+    seen = [board.sent[0]]
+
+    def listen(sender: int, frame: bytes) -> None:
+        payload = frame[MH_OFFSET:]
+        if sender == 0 and frame[0] & 1 and payload[TYPE_AT] == HarpType.HELLO:
+            by_slot = board.sent[0] != seen[0]
+            heard.append((sequence_of(payload), says_active(payload), by_slot))
+        seen[0] = board.sent[0]
+        carry(sender, frame)
+
+    world._carry = listen  # type: ignore[method-assign]
+    return heard
+
+
+def test_news_is_said_by_the_engine_and_the_slot_counts_on_above_it() -> None:
+    """harp.md §2.1: what a slot still says of before is older: nobody believes it."""
+    world = settled()
+    heard = said(world)
+    world.run_us(S)
+    assert heard and all(active and by_slot for _, active, by_slot in heard)
+    world.members[0].give(CommandGiven(GROUP, Command.SWITCHBACK, 1))
+    assert world.run(lambda: not world.members[0].serving, 5 * S)
+    world.run_us(2 * S)
+    first = next(n for n, (_, active, _) in enumerate(heard) if not active)
+    news, _, by_slot = heard[first]
+    assert not by_slot, "at once, not when the slot has been rewritten"
+    assert news > max(sequence for sequence, _, _ in heard[:first])
+    after = heard[first + 1 :]
+    assert all(sequence < news for sequence, active, _ in after if active)
+    slot = [sequence for sequence, active, by_slot in after if by_slot and not active]
+    assert len(slot) > 20 and slot == sorted(slot) and slot[0] > news
+    assert not any(m.downs() for m in world.members[1:])
+
+
+def test_a_slot_that_is_refused_leaves_the_hellos_to_the_host_and_detection_to_the_board() -> None:
+    world = GroupWorld()
+    world.board.registers.refuses = (  # type: ignore[method-assign]
+        lambda name, index, fields: name == "slot" and bool(fields.get("length"))
+    )
+    heard = said(world)
+    assert world.run(lambda: world.members[0].serving, 20 * S)
+    world.run_us(3 * S)
+    assert any("no HELLO by the board" in problem for problem in world.problems)
+    assert heard and not any(by_slot for _, _, by_slot in heard)
+    assert world.board.registers.sent == [0] * 8
+    group = world.members[0].engine.groups[GROUP]
+    assert not any(link.deadline for peer in group.peers for link in peer.links), (
+        "the board watches"
+    )
+    assert not any(m.downs() for m in world.members)
+
+
+@pytest.mark.parametrize(("last", "above"), [(1, 11), (65_525, 65_535), (65_526, 1), (65_535, 10)])
+def test_the_engine_counts_above_a_slot_and_past_0(last: int, above: int) -> None:
+    """offload.md §4: last + ceil(2 x lease / period) + 4, here 10; after 65535 comes 1."""
+    world = settled()
+    assert world.lease_us == 150 * MS
+    event = world.bridge.notice(SlotMoved(SlotKey(GROUP, LINK), last), world.now)
+    assert event == [HelloSlotChanged(GROUP, LINK, running=True, sequence=above)]
+
+
+def test_a_slot_that_never_sent_gives_back_the_number_of_the_engine() -> None:
+    world = settled()
+    stopped = SlotStopped(SlotKey(GROUP, LINK), 0)
+    event = world.bridge.notice(stopped, world.now)
+    assert event == [HelloSlotChanged(GROUP, LINK, running=False, sequence=0)]
+    assert not world.bridge.sends
+    assert world.bridge.notice(stopped, world.now) == [], "once"
 
 
 def test_an_interface_without_an_address_leaves_the_hellos_to_the_host() -> None:
