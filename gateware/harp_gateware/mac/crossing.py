@@ -20,6 +20,9 @@ IN_FLIGHT = 4
 SHELF = 2
 """Words in registers behind the RAM."""
 POINTER = DEPTH.bit_length()
+FIRST = DEPTH - 1
+"""Where in the RAM word 0 is. Its address goes to 19 RAMs, hence it comes from a register that
+nothing else reads, and is inverted: of two registers that are the same synthesis makes one."""
 
 
 class WordFifo(wiring.Component):
@@ -61,10 +64,11 @@ class WordFifo(wiring.Component):
         port = self._words.write_port(domain=self._w_domain)
         word = Signal(WORD, reset_less=True)
         head, after = Signal(POINTER), Signal(POINTER)
+        place = Signal(range(DEPTH), init=FIRST)
         tail, level, room = Signal(POINTER), Signal(POINTER), Signal()
         m.d.comb += [
             port.data.eq(word),
-            port.addr.eq(head[:-1]),
+            port.addr.eq(place),
             after.eq(head + port.en),
             self.i.ready.eq(room),
         ]
@@ -72,6 +76,7 @@ class WordFifo(wiring.Component):
             word.eq(self.i.payload),
             port.en.eq(self.i.valid & room),
             head.eq(after),
+            place.eq(~after),
             written.eq(_to_gray(after)),
             tail.eq(_from_gray(read)),
             level.eq(head - tail),
@@ -87,18 +92,21 @@ class WordFifo(wiring.Component):
         tail, head = Signal(POINTER, reset_less=True), Signal(POINTER)
         after, waits, put = Signal(POINTER), Signal(), Signal()
         next_read = Signal(POINTER, init=_to_gray(1), reset_less=True)
-        m.d.comb += [port.addr.eq(tail[:-1]), after.eq(tail + put)]
+        place = Signal(range(DEPTH), init=FIRST, reset_less=True)
+        m.d.comb += [port.addr.eq(place), after.eq(tail + put)]
         sync = m.d[self._r_domain]
         sync += [
             head.eq(_from_gray(written)),
             waits.eq((written != Mux(put, next_read, read)) & ~emptied),
             tail.eq(after),
+            place.eq(~after),
             read.eq(Mux(put, next_read, read)),
             next_read.eq(_to_gray((after + 1)[:POINTER])),
         ]
         with m.If(emptied):
             sync += [
                 tail.eq(head),
+                place.eq(~head),
                 read.eq(_to_gray(head)),
                 next_read.eq(_to_gray((head + 1)[:POINTER])),
             ]

@@ -16,6 +16,7 @@ from harp_gateware.mac.crossing import DEPTH, SHELF, ClockWatch, Handshake, Word
 from harp_gateware.mac.in_band import SAME_CLOCKS, InBandStatus
 
 Word = dict[str, Any]
+LAST = 0xDEAD
 
 
 def with_domains(component: wiring.Component) -> Module:
@@ -52,6 +53,61 @@ def test_words_cross_in_order(left_ns: float, right_ns: float) -> None:
     simulate(with_domains(dut), {"left": left_ns, "right": right_ns}, write, read)
     assert got == sent
     assert max(levels) <= DEPTH + SHELF
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_a_reset_of_the_writer_empties_and_one_of_the_reader_loses_nothing(
+    asynchronous: bool,
+) -> None:
+    m, dut, got = Module(), WordFifo("left", "right"), list[int]()
+    m.domains.left = left = ClockDomain("left", async_reset=asynchronous)
+    m.domains.right = right = ClockDomain("right", async_reset=True)
+    m.submodules.fifo = dut
+
+    async def write(ctx: Any, *words: int) -> None:
+        for data in words:
+            ctx.set(dut.i.payload, {"data": data})
+            ctx.set(dut.i.valid, 1)
+            await ctx.tick("left").until(dut.i.ready)
+            ctx.set(dut.i.valid, 0)
+
+    async def reset(ctx: Any, domain: ClockDomain) -> None:
+        assert domain.rst is not None
+        ctx.set(domain.rst, 1)
+        await ctx.delay(40e-9)
+        ctx.set(domain.rst, 0)
+        await ctx.tick("left").repeat(10)
+
+    async def drive(ctx: Any) -> None:
+        for first in range(100, 1100, 100):
+            # Each time from another place of the RAM.
+            await write(ctx, *range(first, first + first // 100 + 3))
+            await ctx.tick("left").repeat(10)
+            await reset(ctx, right)
+            if first % 200 == 0:
+                await reset(ctx, left)
+            ctx.set(dut.o.ready, 1)
+            await ctx.tick("left").repeat(40)
+            ctx.set(dut.o.ready, 0)
+
+    async def read(ctx: Any) -> None:
+        async for _, _, valid, ready, word in ctx.tick("right").sample(
+            dut.o.valid, dut.o.ready, dut.o.p.data
+        ):
+            if valid and ready:
+                got.append(word)
+            if got[-1:] == [LAST]:
+                break
+
+    async def end(ctx: Any) -> None:
+        await drive(ctx)
+        ctx.set(dut.o.ready, 1)
+        await write(ctx, LAST)
+        await ctx.tick("left").repeat(40)
+
+    simulate(m, {"left": 8, "right": 9}, end, read)
+    kept = [n for first in range(100, 1100, 200) for n in range(first, first + first // 100 + 3)]
+    assert got == [*kept, LAST]
 
 
 def simulate(dut: Any, clocks_ns: dict[str, float], *processes: Any) -> None:
