@@ -31,9 +31,9 @@ class EthernetPort(wiring.Component):
     """Full duplex at 1000 Mb/s; any other link is `unsupported_speed` and carries nothing.
 
     `rx_*` are in `rx_domain`, the PHY's own clock, `tx_*` in `tx_domain`; all else is in `sync`, at
-    least at 20 MHz. First octet at `rx_data` → first word at `o`: 17 clocks of 8 ns, 7 of `sync`
+    least at 20 MHz. First octet at `rx_data` → first word at `o`: 20 clocks of 8 ns, 8 of `sync`
     (a frame's second word tells whether it is a MAC Control frame, which ends here). First word at
-    `i` → first octet of the preamble: a clock of `sync`, 5 of 8 ns, then up to 24 until four words
+    `i` → first octet of the preamble: a clock of `sync`, 7 of 8 ns, then up to 24 until four words
     are there.
     While the link is down or not carried nothing comes in, and what goes out is taken and lost, so
     that nothing in the core waits for a cable; a link that comes up carries from the next frame on.
