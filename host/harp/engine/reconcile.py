@@ -128,7 +128,9 @@ class Reconcile:
     ) -> list[list[Change]]:
         """Takes the entries of a member ahead that win, literally, at `stamp`. For each what the
         log must say."""
-        base = self._ahead[peer].since
+        # What of their log is included here says nothing of what theirs includes of ours: all
+        # since our own base may be new to them.
+        base = min(self._ahead[peer].since, self.base)
         won: list[list[Change]] = []
         for change in changes:
             cache, options = change

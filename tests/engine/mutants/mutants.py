@@ -417,6 +417,14 @@ MUTANTS: tuple[Mutant, ...] = (
         "promise_not_lost",
     ),
     Mutant(
+        "own_changes_by_the_others_terms",
+        "reconcile",
+        "base = min(self._ahead[peer].since, self.base)",
+        "base = self._ahead[peer].since",
+        "merged_over_a_follower",
+        "promise_not_lost",
+    ),
+    Mutant(
         "repeated_behind_its_end",
         "role_base",
         "if over is not None and over <= now:",

@@ -73,7 +73,7 @@ class Violated(Exception):
 
 
 _OF_PARTS = frozenset(get_args(fx.PartEffect))
-_COPYING = frozenset((Role.STANDBY, Role.DRAINING))
+_COPYING = frozenset((Role.STANDBY, Role.CLAIMING, Role.DRAINING))
 
 GOOD_IS_GOOD = frozenset(
     (
