@@ -114,6 +114,15 @@ def test_lifetime_zero_is_goodbye() -> None:
     assert rig.detector.expire(100 * S) == []
 
 
+def test_back_behind_three_goodbyes_is_no_replay() -> None:
+    """Its Restart Counter was never heard, so only the Sequence # could tell."""
+    rig = Rig()
+    rig.hear(hello(500), 0)
+    for sequence in (501, 502, 503):
+        assert rig.hear(hello(sequence, lifetime_s=0), S) is not None
+    assert rig.hear(hello(1), 2 * S) == [ev.PeerUp(GROUP, PEER)]
+
+
 def test_down_only_when_down_on_all_links() -> None:
     rig = Rig(links=2)
     assert rig.hear(hello(1), 0, 0) == [

@@ -253,8 +253,8 @@ class Detector:
         for link in peer.links:
             effects += self.hear(Happening.GOODBYE, peer, link, now)
         peer.links_up = 0
+        self._gone(peer)  # at each of three goodbyes: the last one's number must not stay either
         if was_up:
-            self._gone(peer)
             effects.append(PeerLeft(self._config.group, peer.identity))
         return effects
 

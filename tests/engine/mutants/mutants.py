@@ -49,6 +49,15 @@ MUTANTS: tuple[Mutant, ...] = (
         "some_active",
     ),
     Mutant(
+        "number_of_the_last_goodbye_kept",
+        "detection",
+        "        self._gone(peer)  # at each of three goodbyes: the last one's number must not stay "
+        "either\n        if was_up:\n",
+        "        if was_up:\n            self._gone(peer)\n",
+        "three_goodbyes_and_back",
+        "takes_its_turn",
+    ),
+    Mutant(
         "goodbye_not_heard",
         "detection",
         "        if not hello.lifetime_s:\n            return self._leave(peer, now)\n"

@@ -83,6 +83,13 @@ def test_shrink_keeps_the_violation_and_only_what_it_needs() -> None:
     assert len(str(small).splitlines()) <= 8
 
 
+def test_shrink_keeps_the_links_that_steps_name() -> None:
+    text = "seed 3\nseconds 6\nmembers 2\nlinks 2\n2 loss side1 5 for 1\n3 hold a\n"
+    maker = fake_maker("ignores_hold")
+    small = shrink(Scenario.parse(text), lambda scenario: run(scenario, maker))
+    assert [found.invariant for found in run(small, maker).violations] == ["none_held_active"]
+
+
 def test_shrink_leaves_alone_what_does_not_fail() -> None:
     scenario = Scenario(1, 5)
     assert shrink(scenario, lambda s: run(s, fake_maker())) is scenario

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from harp.lab.virtual.faults import BadScenario
 from harp.lab.virtual.world import run
 
 if TYPE_CHECKING:
@@ -35,13 +36,21 @@ def shrink(
         shorter = False
         for candidate in _simpler(scenario):
             runs += 1
-            found = execute(candidate).violations
-            if found and found[0].invariant == wanted:
+            if _violates(candidate, wanted, execute):
                 scenario, shorter = candidate, True
                 break
             if runs >= most_runs:
                 break
     return scenario
+
+
+def _violates(scenario: Scenario, wanted: str, execute: Callable[[Scenario], Outcome]) -> bool:
+    """Whether the first violation is the wanted one; a step may name a link that is gone now."""
+    try:
+        found = execute(scenario).violations
+    except BadScenario:
+        return False
+    return bool(found) and found[0].invariant == wanted
 
 
 def _simpler(scenario: Scenario) -> Iterator[Scenario]:
