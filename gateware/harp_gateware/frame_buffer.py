@@ -315,7 +315,7 @@ class FrameBuffer(wiring.Component):
         )
         write, read = queue.write_port(), queue.read_port()
         known, ready = Signal(), Signal()  # what the RAM shows is an entry; `entry` is one
-        entry = Signal(self._entry)
+        entry = Signal(self._entry, reset_less=True)
         fetch, none = known & (~ready | self._loads), write.addr == read.addr
         m.d.comb += [write.data.eq(self._decided), write.en.eq(more)]
         m.d.sync += [

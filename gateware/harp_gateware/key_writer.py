@@ -73,7 +73,7 @@ class KeyWriter(wiring.Component):
         self._step = Signal(DIGITS, init=1)
         self._left = Signal(WORD_BITS)  # digits of the word, the next one lowest
         self._sets = Signal()
-        self._fetched = Signal(WORD_BITS)
+        self._fetched = Signal(WORD_BITS, reset_less=True)
         self._request(m)
         self._store(m)
         self._rows(m)

@@ -48,7 +48,8 @@ class TypeTable(wiring.Component):
         )
         read, write = ram.read_port(), ram.write_port()
         asked, fetched = Signal(2), Signal(2)
-        word = Signal(ENTRY)  # nothing between the RAM, which is slow, and this register
+        # Nothing between the RAM, which is slow, and this register.
+        word = Signal(ENTRY, reset_less=True)
         request, waits = Signal(RAM_REQUEST), Signal()
         m.d.comb += [
             read.addr.eq(Mux(self.i.valid, self.i.payload, request.address)),

@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from amaranth import Module
+from amaranth import Module, Signal
 from amaranth.back import verilog
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
@@ -26,16 +26,24 @@ pytestmark = [
 
 SHAPES = ((70, 3072), (36, 512), (57, 512), (18, 1024), (9, 2048), (4, 4096), (2, 8192), (1, 16384))
 """Bits and rows: every width of a block RAM, whole and in part, and the frame buffer's."""
+REGISTERED = ((36, 512), (57, 512), (18, 1024), (9, 2048))
+"""Those with a register behind the RAM, too: it becomes the RAM's own."""
+KINDS = [(*shape, False) for shape in SHAPES] + [(*shape, True) for shape in REGISTERED]
 CLOCKS = 20_000
 
 
 class Ram(wiring.Component):
-    """A memory with a port to write and one to read, full of random numbers."""
+    """A memory with a port to write and one to read, full of random numbers; `registered`: behind
+    it a register with an enable."""
 
-    def __init__(self, width: int, depth: int) -> None:
+    def __init__(self, width: int, depth: int, registered: bool) -> None:
         rng = random.Random(width)
+        self._registered = registered
         self._memory = memory.Memory(
-            shape=width, depth=depth, init=[rng.getrandbits(width) for _ in range(depth)]
+            shape=width,
+            depth=depth,
+            init=[rng.getrandbits(width) for _ in range(depth)],
+            attrs={"no_rw_check": 1} if registered else {},
         )
         address = range(depth)
         super().__init__(
@@ -44,6 +52,7 @@ class Ram(wiring.Component):
                 "wa": In(address),
                 "wd": In(width),
                 "re": In(1),
+                "oe": In(1),
                 "ra": In(address),
                 "rd": Out(width),
             }
@@ -59,18 +68,29 @@ class Ram(wiring.Component):
             write.data.eq(self.wd),
             read.en.eq(self.re),
             read.addr.eq(self.ra),
-            self.rd.eq(read.data),
         ]
+        if not self._registered:
+            m.d.comb += self.rd.eq(read.data)
+            return m
+        held = Signal.like(self.rd, reset_less=True)
+        with m.If(self.oe):
+            m.d.sync += held.eq(read.data)
+        m.d.comb += self.rd.eq(held)
         return m
 
 
-def _pair(width: int, depth: int) -> str:
+def _name(width: int, depth: int, registered: bool) -> str:
+    return f"{width}_{depth}" + "_registered" * registered
+
+
+def _pair(width: int, depth: int, registered: bool) -> str:
     """Both forms of a memory under the same random numbers; a difference ends the simulation.
 
     A row is often read in the clock in which it is written, and in the one behind it.
     """
-    name = f"{width}_{depth}"
+    name = _name(width, depth, registered)
     ports = ".we(we[0]), .wa(wa_{n}), .wd(d[{top}:0]), .re(re[0] | re[1]), .ra(ra_{n})"
+    ports += ", .oe(re[4])"
     ports = ports.format(n=name, top=width - 1)
     return f"""
   wire [31:0] wa_{name} = a % (we[1] ? 32'd7 : 32'd{depth});
@@ -83,7 +103,7 @@ def _pair(width: int, depth: int) -> str:
 
 
 def _bench() -> str:
-    pairs = "".join(_pair(*shape) for shape in SHAPES)
+    pairs = "".join(_pair(*kind) for kind in KINDS)
     return f"""
 module bench;
   reg clk = 0;
@@ -102,11 +122,12 @@ endmodule
 
 def test_block_ram_is_what_the_memory_is(tmp_path: Path) -> None:
     parts = [_bench(), cells()]
-    for width, depth in SHAPES:
-        names = [f"{kind}_{width}_{depth}" for kind in ("rtl", "net")]
-        rtl, net = (verilog.convert(Ram(width, depth), name=name) for name in names)
+    for kind in KINDS:
+        names = [f"{side}_{_name(*kind)}" for side in ("rtl", "net")]
+        rtl, net = (verilog.convert(Ram(*kind), name=name) for name in names)
         made = netlist(net, names[1], tmp_path)
-        assert "DP16KD" in made, f"{width} x {depth} is in no block RAM"
+        assert "DP16KD" in made, f"{names[0]} is in no block RAM"
+        assert ("OUTREG" in made) is kind[2], names[0]
         parts += [rtl, made]
     source = tmp_path / "all.v"
     source.write_text("\n".join(parts), encoding="utf-8")

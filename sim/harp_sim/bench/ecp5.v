@@ -4,8 +4,8 @@
 //
 // 18,432 bits as 1,024 rows of 18. Widths 1 to 18: two ports that read or write; 36: port A writes
 // and port B reads two rows at once, the second through the other port's pins. Bit 9 of 18 and the
-// bits of widths below 9 lie as `brams_map_16kd.v` of yosys says. Not modelled: output registers,
-// chip selects, asynchronous resets. A row that one port writes while the other reads it gives its
+// bits of widths below 9 lie as `brams_map_16kd.v` of yosys says. Not modelled: chip selects,
+// asynchronous resets. A row that one port writes while the other reads it gives its
 // old content.
 module DP16KD (
   input DIA17, DIA16, DIA15, DIA14, DIA13, DIA12, DIA11, DIA10, DIA9, DIA8, DIA7, DIA6, DIA5, DIA4, DIA3, DIA2, DIA1, DIA0,
@@ -106,8 +106,9 @@ module DP16KD (
   wire clka = CLKAMUX == "INV" ? ~CLKA : CLKA;
   wire clkb = CLKBMUX == "INV" ? ~CLKB : CLKB;
   reg [17:0] a = 0, b = 0, low_b = 0;
-  assign {DOA17, DOA16, DOA15, DOA14, DOA13, DOA12, DOA11, DOA10, DOA9, DOA8, DOA7, DOA6, DOA5, DOA4, DOA3, DOA2, DOA1, DOA0} = DATA_WIDTH_B == 36 ? low_b : a;
-  assign {DOB17, DOB16, DOB15, DOB14, DOB13, DOB12, DOB11, DOB10, DOB9, DOB8, DOB7, DOB6, DOB5, DOB4, DOB3, DOB2, DOB1, DOB0} = b;
+  reg [17:0] out_a = 0, out_b = 0, out_low_b = 0;  // the registers of OUTREG
+  assign {DOA17, DOA16, DOA15, DOA14, DOA13, DOA12, DOA11, DOA10, DOA9, DOA8, DOA7, DOA6, DOA5, DOA4, DOA3, DOA2, DOA1, DOA0} = DATA_WIDTH_B != 36 ? (REGMODE_A == "OUTREG" ? out_a : a) : REGMODE_B == "OUTREG" ? out_low_b : low_b;
+  assign {DOB17, DOB16, DOB15, DOB14, DOB13, DOB12, DOB11, DOB10, DOB9, DOB8, DOB7, DOB6, DOB5, DOB4, DOB3, DOB2, DOB1, DOB0} = REGMODE_B == "OUTREG" ? out_b : b;
 
   wire [17:0] row_a = rows[ada[13:4]], row_b = rows[adb[13:4]];
   wire [17:0] next_a = written(row_a, dia, ada[3:0], ada[1:0], DATA_WIDTH_A);
@@ -138,11 +139,13 @@ module DP16KD (
     end
   end
 
+  always @(posedge clka) if (RSTA) out_a <= 0; else if (OCEA) out_a <= a;
+  always @(posedge clkb)
+    if (RSTB) {out_b, out_low_b} <= 0; else if (OCEB) {out_b, out_low_b} <= {b, low_b};
+
   // Where there is no reset at all yosys says ASYNC.
   always @* if (RESETMODE == "ASYNC" && (RSTA || RSTB))
     $fatal(1, "DP16KD: a reset that is not modelled");
-  initial if (REGMODE_A != "NOREG" || REGMODE_B != "NOREG")
-    $fatal(1, "DP16KD: a mode that is not modelled");
 endmodule
 
 // The multiplier without registers and cascades, as yosys uses it.

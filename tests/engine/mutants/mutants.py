@@ -51,9 +51,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "number_of_the_last_goodbye_kept",
         "detection",
-        "        self._gone(peer)  # at each of three goodbyes: the last one's number must not stay "
-        "either\n        if was_up:\n",
-        "        if was_up:\n            self._gone(peer)\n",
+        "        self._gone(peer)  # at each",
+        "        if was_up:\n            self._gone(peer)  # at each",
         "three_goodbyes_and_back",
         "takes_its_turn",
     ),
