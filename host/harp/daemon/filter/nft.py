@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from harp.cli.common import Failure
 from harp.daemon.filter.ruleset import DROPPED, FRAMES, REMOVE, TABLE, Filter, ruleset
 
-_TIMEOUT_S = 10.0
+_TIMEOUT_S = 30.0
+"""Some milliseconds where the processor is free; nft is an ordinary process, and waits."""
 
 
 @dataclass(frozen=True, slots=True)
