@@ -84,7 +84,7 @@ def mobile(name: str) -> None:
 
 
 def switch_ms(plane: KernelBackend) -> dict[str, float]:
-    """Taking over and withdrawing: medians, and the quickest, which no other program held up."""
+    """Taking over and withdrawing: medians, and the quickest, which nobody held up."""
     took: dict[str, list[float]] = {"on": [], "off": []}
     for _ in range(SWITCHES):
         for name, serving in (("on", ON), ("off", OFF)):
