@@ -13,7 +13,7 @@ from harp.cli.common import Failure
 from harp.daemon.privileges import single_instance
 
 SCENE = """
-import os, threading
+import os, subprocess, threading
 from harp.daemon.config.model import Policy, Scheduling
 from harp.daemon import privileges
 if {drop}:
@@ -28,6 +28,8 @@ def look():
 thread = threading.Thread(target=look)
 thread.start(); thread.join()
 print(*seen[0])
+told = subprocess.check_output((*privileges.at_once(), "chrt", "--pid", "0"), text=True)
+print(*(line.split()[-1] for line in told.splitlines()))
 """
 
 
@@ -44,12 +46,31 @@ def _play(*, drop: bool, lock: bool) -> list[str]:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="real-time scheduling needs root")
 def test_threads_are_ordinary_until_they_ask() -> None:
-    assert _play(drop=False, lock=True)[:2] == ["0", f"{os.SCHED_OTHER} {os.SCHED_FIFO} 7"]
+    said = _play(drop=False, lock=True)
+    assert said[:2] == ["0", f"{os.SCHED_OTHER} {os.SCHED_FIFO} 7"]
+    assert said[2] == "SCHED_FIFO 1", "a program that is started at once"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="gives privileges up")
 def test_what_is_not_permitted_is_one_line_and_no_end() -> None:
-    assert _play(drop=True, lock=False)[:2] == ["1", f"{os.SCHED_OTHER} {os.SCHED_OTHER} 0"]
+    said = _play(drop=True, lock=False)
+    assert said == ["1", f"{os.SCHED_OTHER} {os.SCHED_OTHER} 0", "SCHED_OTHER 0"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives privileges up")
+def test_who_is_real_time_and_may_make_nobody_else_so_starts_programs_as_they_are() -> None:
+    """As by a unit with CPUSchedulingPolicy= and without LimitRTPRIO=."""
+    scene = """
+import os, resource
+from harp.daemon import privileges
+os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(7))
+limits = [privileges.at_once()[1:]]
+resource.setrlimit(resource.RLIMIT_RTPRIO, (0, 0))
+os.setgid(65534); os.setuid(65534)
+print(limits, privileges.at_once())
+"""
+    said = subprocess.check_output([sys.executable, "-c", scene], text=True)
+    assert said == "[('--fifo', '1')] ()\n"
 
 
 def test_a_second_harpd_is_told_of_the_first(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """What the process may do, how it is scheduled and kept in memory; one instance per directory.
 
-Ref: sched(7), mlockall(2), flock(2), capabilities(7)
+Ref: sched(7), chrt(1), mlockall(2), flock(2), capabilities(7)
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import ctypes
 import fcntl
 import gc
 import os
+import resource
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,20 +27,28 @@ _SET_DUMPABLE = 4
 _SWITCH_S = 0.0005
 """Longest time that another thread keeps the interpreter while the loop wants it, seconds."""
 _CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_NET_RAW": 13}
+_SYS_NICE = 23
 """Numbers as linux/capability.h has them."""
+_AT_ONCE = ("--fifo", "1")
+"""For chrt: before ordinary programs, behind all others."""
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def demand_capabilities() -> None:
     """`Failure`: one of those without which no address, rule or raw socket can be made."""
-    status = Path("/proc/self/status").read_text("ascii", "replace")
-    held = int(status.partition("CapEff:")[2].split(maxsplit=1)[0], 16)
+    held = _effective()
     missing = [name for name, number in _CAPABILITIES.items() if not held >> number & 1]
     if missing:
         raise Failure(
             f"not permitted: {' and '.join(missing)} missing; harpd runs as root, or by its unit, "
             "which gives it CAP_NET_ADMIN and CAP_NET_RAW"
         )
+
+
+def _effective() -> int:
+    """Capabilities as a mask."""
+    status = Path("/proc/self/status").read_bytes()
+    return int(status.partition(b"CapEff:")[2].split(maxsplit=1)[0], 16)
 
 
 def apply(scheduling: Scheduling) -> list[str]:
@@ -82,6 +92,16 @@ def as_the_loop() -> None:
         parameters = os.sched_getparam(os.getpid())
         with contextlib.suppress(PermissionError):
             os.sched_setscheduler(0, policy | os.SCHED_RESET_ON_FORK, parameters)
+
+
+def at_once() -> tuple[str, ...]:
+    """What the command begins with of a program that must not wait for its start, where the loop is
+    real-time: an interpreter loads for seconds on a busy machine. It becomes an ordinary program by
+    itself."""
+    policy = os.sched_getscheduler(os.getpid()) & ~os.SCHED_RESET_ON_FORK
+    permitted = resource.getrlimit(resource.RLIMIT_RTPRIO)[0] or _effective() >> _SYS_NICE & 1
+    chrt = shutil.which("chrt")
+    return (chrt, *_AT_ONCE) if chrt and permitted and policy == os.SCHED_FIFO else ()
 
 
 def settle_memory() -> None:

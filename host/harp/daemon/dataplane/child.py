@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from harp.daemon.dataplane.feed import REPORT_OCTETS, Report, flushed_frame, unpack_report
 from harp.daemon.dataplane.worker import WorkerPlan
+from harp.daemon.privileges import at_once
 
 _SEND_OCTETS = 1 << 18
 """At a time: a quarter of a millisecond."""
@@ -40,11 +41,12 @@ class Child:
         mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         mine.setblocking(False)
         mine.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER_OCTETS)
+        feed = (str(theirs.fileno()),)
         others = [f"{name}={number}" for name, number in self._descriptors.items()]
         try:
             with theirs:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-m", self._module, str(theirs.fileno()), *others],
+                    [*at_once(), sys.executable, "-m", self._module, *feed, *others],
                     pass_fds=(theirs.fileno(), *self._descriptors.values()),
                     stdin=subprocess.DEVNULL,
                     # A Ctrl-C at the terminal is for harpd: it ends its workers itself.

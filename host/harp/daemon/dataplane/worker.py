@@ -249,7 +249,8 @@ def begin(name: str) -> tuple[WorkerPlan, socket.socket, Mapping[str, int]]:
     libc.prctl(_PR_SET_NAME, name.encode())
     libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # harpd's real-time priority is for its deadlines: what it forwards waits for them.
+    # It was started at once (`privileges.at_once`); but harpd's real-time priority is for its
+    # deadlines: what it forwards waits for them.
     os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
     feed = socket.socket(fileno=int(sys.argv[1]))
     line = bytearray()
