@@ -464,6 +464,15 @@ def test_switchover_from_request_to_active() -> None:
     assert rig.set(STRONG) == []
 
 
+def test_a_held_member_that_claims_by_force_gets_nothing_by_chance() -> None:
+    rig = Rig().standby()
+    rig.order(Command.HOLD)
+    rig.order(Command.SWITCHOVER, force=True)
+    assert rig.roles.role is Role.CLAIMING
+    effects = rig.set(STRONG, FLAG_S)
+    assert change(effects) == [("STANDBY", "refused")]
+
+
 def test_requests_are_repeated_with_backoff_and_given_up() -> None:
     rig = Rig().claiming()
     sequence, times = rig.asked.sequence, []

@@ -33,7 +33,10 @@ class Claiming(Waiting):
 
     def _claim_won(self, reason: RoleReason, now: int) -> list[Effect]:
         """The claimed one gave way. Another active, of which it was the stronger, may be heard
-        since before: nothing tells of that one again (harp.md §5, two actives)."""
+        since before: nothing tells of that one again (harp.md §5, two actives). To a member that is
+        held, and claims by force, it gave way by chance: it resigned to another."""
+        if not self.preference:
+            return self._become_standby(RoleReason.REFUSED, now)
         other = self.peers.best_active()
         if other is not None and other.strength > self.strength:
             return self._become_standby(RoleReason.OTHER_ACTIVE, now)

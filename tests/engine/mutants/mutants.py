@@ -433,6 +433,14 @@ MUTANTS: tuple[Mutant, ...] = (
         "promise_not_lost",
     ),
     Mutant(
+        "held_wins_by_chance",
+        "role_claiming",
+        "if not self.preference:",
+        "if self.preference < 0:",
+        "held_claims_by_force",
+        "none_held_active",
+    ),
+    Mutant(
         "repeated_behind_its_end",
         "role_base",
         "if over is not None and over <= now:",

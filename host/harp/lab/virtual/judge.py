@@ -234,6 +234,7 @@ class Judge(Watcher):
         if member.role in _COPYING and node.probe is not None:
             if member.was_synchronised is not node.probe.synchronised:
                 member.was_synchronised = node.probe.synchronised
+                member.is_doubtful &= not node.probe.synchronised
                 member.synchronised_since = self._network.now
         if self._answers:
             self._promise(node)
@@ -258,6 +259,9 @@ class Judge(Watcher):
         member.role, member.role_since = effect.new, now
         self._say(f"{member.node.name} {effect.old} -> {effect.new} ({effect.reason})")
         if effect.new is Role.ACTIVE:
+            if member.is_doubtful:  # it may end what it believes to be over
+                self.facts.promises.clear()
+                self.facts.gone.clear()
             member.updates.clear()
             if self._lost_at is not None:
                 self.takeovers_us.append(now - self._lost_at)

@@ -77,6 +77,8 @@ class Clocks:
     def __init__(self) -> None:
         self.offset_us = UNIX_US - BOOTED_US
         """UNIX time minus monotonic time."""
+        self.was_set = False
+        """The wall clock has jumped."""
         self.drift_ppm = 0
         self._base = (0, BOOTED_US)
 
@@ -240,6 +242,7 @@ class Node:
     def step_clock(self, by_us: int) -> None:
         """The wall clock jumps."""
         self.clocks.offset_us += by_us
+        self.clocks.was_set = True
         self.tell(ev.ClockStepped(self.clocks.offset_us))
 
     def drift(self, ppm: int) -> None:

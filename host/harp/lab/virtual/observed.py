@@ -99,6 +99,8 @@ class Member:
     """Since when that flag is as it is."""
     barred_us: int = NEVER
     """When something last kept it from taking over."""
+    is_doubtful: bool = False
+    """Its lifetimes are those of a journal and of a wall clock that was set, nobody else's."""
     differs: tuple[SyncPosition, tuple[int, int], tuple[int, int]] | None = None
     """Position, own digest and the active's, as `digests_agree` found them last."""
     differs_since: int = NEVER
@@ -113,6 +115,7 @@ class Member:
         self.barred_us = self.synchronised_since = now
         self.active_heard = NEVER
         self.was_synchronised = False
+        self.is_doubtful = self.node.clocks.was_set
         for facts in (self.heard_at, self.heard_since, self.acks_heard, self.commands):
             facts.clear()
         self.updates.clear()
