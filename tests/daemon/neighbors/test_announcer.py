@@ -84,6 +84,26 @@ def site(run_dir: Path) -> Iterator[Site]:
             there.wire.close()
 
 
+def test_who_says_send_to_me_asks_again_where_its_neighbors_are(tmp_path: Path) -> None:
+    """A question that was lost while the link came up; who is known stays known."""
+    with site(tmp_path) as there:
+        for target, state in (("2001:db8:1::fe", "incomplete"), ("2001:db8:1::2", "reachable")):
+            lladdr = () if state == "incomplete" else ("lladdr", "02:00:00:00:00:02")
+            ip("-n", there.ha, "neigh", "add", target, *lladdr, "dev", "home", "nud", state)
+        there.announcer.announce(AnnounceNeighbor(GROUP, HOME, router=False))
+        assert _known(there.ha) == {"2001:db8:1::fe", "2001:db8:1::2"}
+        there.announcer.announce(AnnounceNeighbor(GROUP, VIRTUAL, router=True))
+        assert _known(there.ha) == {"2001:db8:1::2"}
+
+
+def _known(name: str) -> set[str]:
+    """Global neighbors in a node's cache, answered or not."""
+    shown = subprocess.check_output(
+        ("ip", "-n", name, "-6", "neigh", "show", "dev", "home"), text=True
+    )
+    return {line.split()[0] for line in shown.splitlines() if line.startswith("2001:")}
+
+
 def test_unsolicited_advertisement(tmp_path: Path) -> None:
     """RFC 6275 §10.4.1: S 0, O 1, the home agent's link-layer address, its own source."""
     with site(tmp_path) as there:

@@ -30,6 +30,7 @@ from harp.daemon.neighbors.messages import (
 from harp.daemon.netlink.addresses import addresses
 from harp.daemon.netlink.connection import Netlink
 from harp.daemon.netlink.links import links
+from harp.daemon.netlink.neighbors import forget_neighbor, unanswered
 from harp.engine.addresses import link_local_of
 from harp.engine.config import GroupConfig, Prefix
 from harp.engine.effects import AnnounceNeighbor, Level, SetServing, StartDad
@@ -85,7 +86,10 @@ class Announcer:
         self._tell = tell
         self._later = later
         self._poll = select.epoll()
+        self._netlink: Netlink | None = None
         self._links: dict[str, LinkSocket] = {}
+        self._indices: dict[str, int] = {}
+        """Numbers of interfaces."""
         self._probed: dict[tuple[str, bytes], list[int]] = {}
         """(interface, address) under detection: Group IDs that wait."""
         self._in_conflict: set[int] = set()
@@ -93,6 +97,7 @@ class Announcer:
 
     def open(self) -> None:
         """Sockets on every home interface. Raises Failure."""
+        self._netlink = Netlink()
         for group in self._groups.values():
             try:
                 self.link_found(group.interface)
@@ -115,6 +120,8 @@ class Announcer:
             old.close()
         link = LinkSocket(interface)
         self._links[interface] = link
+        if self._netlink is not None:
+            self._indices |= {name: each.number for name, each in links(self._netlink).items()}
         self._poll.register(link.fileno(), select.EPOLLIN)
         self._listen(interface)
 
@@ -139,6 +146,8 @@ class Announcer:
         flags = Flag.OVERRIDE | (Flag.ROUTER if neighbor.router else Flag(0))
         if self._advertise(group, ALL_NODES, multicast_mac(ALL_NODES), neighbor.address, flags):
             self.counters["advertised"] += 1
+        if neighbor.address == group.virtual:
+            self._ask_again(group.interface)
 
     def serving(self, serving: SetServing) -> None:
         """Answers for the group's home addresses, or stops."""
@@ -171,6 +180,20 @@ class Announcer:
             link.close()
         self._links.clear()
         self._poll.close()
+        if self._netlink is not None:
+            self._netlink.close()
+            self._netlink = None
+
+    def _ask_again(self, interface: str) -> None:
+        """Who is sent to must know the way back. What the kernel asked neighbors while the link
+        came up is lost, and asked again after a second only (RFC 4861 §10, RETRANS_TIMER), while
+        answers wait or are dropped: without these entries the next packet asks anew."""
+        index = self._indices.get(interface)
+        if self._netlink is None or index is None:
+            return
+        with contextlib.suppress(OSError):  # the interface may have gone
+            for address in unanswered(self._netlink, index):
+                self._netlink.ask(forget_neighbor(index, address), "forgetting a neighbor")
 
     def _listen(self, interface: str) -> None:
         """Idle members are not woken by their home link's neighbor discovery."""

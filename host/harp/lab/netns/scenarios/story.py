@@ -1,6 +1,6 @@
 """The main job in one run: what `make demo` shows.
 
-Ref: harp.md §4 to §6, §9; RFC 4861 §10
+Ref: harp.md §4 to §6, §9
 """
 
 from __future__ import annotations
@@ -21,9 +21,6 @@ from harp.lab.netns.scenarios.planned import wait_bound
 
 PING_RATE = 500
 FLOOD_RATE, FLOOD_S = 50_000, 3.0
-PLUGGED_S = 1.0
-"""RETRANS_TIMER (RFC 4861 §10): what a router asks its neighbors while its link comes up again may
-be lost, and is asked again after this; until then it may be active and know no way back."""
 Fault = Callable[[Lab, str], int]
 """Breaks a member; returns when, in ns."""
 BOUND_MS = 100.0
@@ -68,7 +65,6 @@ def _repair(lab: Lab, name: str) -> None:
     """Whatever was wrong with it."""
     if lab.members[name].running:
         lab.mend(name)
-        pause(PLUGGED_S)
     else:
         lab.members[name].ended()
         lab.start(name)
