@@ -246,14 +246,15 @@ class Observed:
             self._update(member, packet, now)
 
     def _hello(self, member: Member, sender: str, packet: Packet, now: int) -> None:
+        if packet.forged and not packet.again:
+            return  # damaged
         head = Head.of(packet.payload)
         if head.flags & _FLAG_A and head.lifetime_s:
             member.active_heard = now
         cast = (sender, packet.link, packet.destination[0] == MULTICAST)
-        if packet.forged:
-            last = member.last_hello.get(cast)
-            if not packet.again or (last is not None and not newer16(head.sequence, last)):
-                return
+        last = member.last_hello.get(cast)
+        if packet.forged and last is not None and not newer16(head.sequence, last):
+            return
         member.last_hello[cast] = head.sequence
         if head.lifetime_s == 0:
             member.heard_at[sender] = NEVER
