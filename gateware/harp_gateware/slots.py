@@ -180,7 +180,7 @@ class Slots(wiring.Component):
         draw, drawn = Signal(), Signal()
         random, factor = Signal(16, init=0xACE1), Signal(FRACTION)
         limit, mask = Signal(range(GREATEST[-1] + 1)), Signal(range(GREATEST[-1] + 1))
-        early = Signal.like(mask)
+        early = Signal(FRACTION)  # as wide as what is made of its inverse
         choosing, running, step = Signal(), Signal(), Signal(range(FRACTION))
         left = Signal(33)
         carried = Cat(1, left) + Cat(1, Mux(factor[0], period, 0))
