@@ -360,7 +360,7 @@ class Hellos:
         last = self._sequence[key]
         steps = {
             "old": -self._rng.randrange(0, 70),
-            "far": peer.window + self._rng.randrange(1, 40),
+            "far": peer.window + max(1, self._rng.randrange(-19, 20)),  # half of them just beyond
             "far news": self._rng.randrange(1 << 15),
             "skip": self._rng.choice((2, peer.window - 1, peer.window)),
         }
