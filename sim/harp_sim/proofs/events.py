@@ -18,8 +18,6 @@ from harp_sim.proofs.sources import Edit
 IDS = 2
 COUNT = 4
 """Bits of the counts here: there are fewer than 16 events of an id."""
-SETTLED = 39
-"""Clocks after the last event or acknowledgement in which all is entered."""
 CLEARED = 4
 """Clocks after reset in which the flags of these few ids are cleared."""
 SWEEP = 4 * IDS + 21
@@ -31,11 +29,35 @@ SMALL = (
     Edit("events", "COUNT = 16", f"COUNT = {COUNT}"),
     Edit("events", "QUEUE = 128", "QUEUE = 2"),
     Edit("events", "self._kind == len(EVENT_KINDS) - 1", "1"),
-    # Ports to see what is pending, and whether an acknowledgement is under way.
+    # Ports to see what is pending, whether an acknowledgement is under way, and when all that
+    # came has been entered.
     Edit(
         "events",
         '"lost": Out(1),',
-        '"lost": Out(1), "acked": Out(1), "pending": Out(EVENT_STRIDE),',
+        '"lost": Out(1), "acked": Out(1), "idle": Out(1), "pending": Out(EVENT_STRIDE),',
+    ),
+    Edit(
+        "events",
+        "m.d.sync += [self._id.eq(scan), work.eq(0b1000)]",
+        "m.d.sync += [self._id.eq(scan), work.eq(0b1000)]\n"
+        "                    m.d.comb += self.idle.eq(self._empty & ~self._gathered)",
+    ),
+    Edit(
+        "events",
+        "        self._overrun = Signal()\n",
+        "        self._overrun, self._empty, self._gathered = Signal(), Signal(), Signal()\n",
+    ),
+    Edit(
+        "events",
+        "        m.d.sync += [\n            self._goes.eq(before & self._room),",
+        "        m.d.comb += self._gathered.eq(before | self._goes)\n"
+        "        m.d.sync += [\n            self._goes.eq(before & self._room),",
+    ),
+    Edit(
+        "events",
+        "        read, write = self._queue_read, self._queue_write\n",
+        "        read, write = self._queue_read, self._queue_write\n"
+        "        m.d.comb += self._empty.eq(head == tail)\n",
     ),
     Edit("events", "self._acked, self._asked = Signal()", "self._acked, self._asked = self.acked"),
     Edit(
@@ -75,11 +97,6 @@ class _Events(Harness):
         falls = self.past(pending) & ~pending
         gone = self.follow((cleared + Mux(falls, by_count, 0))[:COUNT], "gone")
         m.d.sync += [total.eq(total + raised[0] + raised[1]), cleared.eq(gone)]
-        quiet = Signal(range(SETTLED + 1))
-        with m.If(ack | dut.i_0.valid | dut.i_1.valid):
-            m.d.sync += quiet.eq(0)
-        with m.Elif(quiet != SETTLED):
-            m.d.sync += quiet.eq(quiet + 1)
         push = dut.o.valid & (dut.o.p.index == mine)
         self.assume(~dut.lost)
         self.claim(self.held(dut.o))
@@ -87,7 +104,8 @@ class _Events(Harness):
         self.claim(implies(falls, by_id == mine))
         self.claim(gone <= total)
         # When all is entered, the flag says whether something is owed.
-        self.claim(implies(quiet >= SETTLED, pending == (gone != total)))
+        self.claim(implies(dut.idle, pending == (gone != total)))
+        self.cover(dut.idle & (gone == total) & (total == 2))
         fresh = push & ~self.past(push)
         self.claim(implies(fresh, pending & (dut.o.p.count != 0)))
         self.claim(implies(fresh, dut.o.p.count <= (total - gone)[:COUNT]))
