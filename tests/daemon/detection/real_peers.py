@@ -25,6 +25,9 @@ US, PEER = "2001:db8::1", "2001:db8::2"
 PEER_OCTETS = bytes.fromhex("20010db8000000000000000000000002")
 FRR = "/usr/lib/frr"
 DEADLINE_S = 20.0
+NEGOTIATION_S = 1.5
+"""RFC 5880 §6.8.3: a session comes up at one packet a second; the shorter interval counts when a
+Poll Sequence has ended, which takes a packet each way. A VRRP router settles in that time."""
 
 
 def run(command: str) -> None:
@@ -143,6 +146,9 @@ async def watch(source: BfdInput | VrrpInput, daemons: Daemons) -> None:
     )
     listeners.open()
     await until("up")
+    await asyncio.sleep(NEGOTIATION_S)
+    while not heard.empty():
+        heard.get_nowait()
     theirs.kill()
     killed = time.monotonic()
     await until("down")
