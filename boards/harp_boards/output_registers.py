@@ -20,7 +20,8 @@ Loads: TypeAlias = dict[Any, list[tuple[str, str]]]
 
 PORT_BITS = 18
 """Outputs of one port."""
-CONSTANTS = ("0", "1", "x", "z")
+NEVER = ("0", "x")
+"""What is on the reset of a flop that has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,7 @@ def _flop(cells: Cells, pin: str, loads: list[tuple[str, str]], clock: list[Any]
         return None
     links = flop["connections"]
     same_clock = links["CLK"] == clock and _setting(flop, "CLKMUX", "CLK") == "CLK"
-    resets = any(bit not in CONSTANTS for bit in links.get("LSR", []))
+    resets = any(bit not in NEVER for bit in links.get("LSR", []))
     enable = _setting(flop, "CEMUX", "CE")
     if not same_clock or resets or _setting(flop, "REGSET", "RESET") != "RESET":
         return None

@@ -1,6 +1,7 @@
 """The local table against a list of addresses: random tables, destinations that differ in a bit."""
 
 import random
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -36,6 +37,14 @@ class Bench:
         used = [key for key in self.keys if key]
         multicast = destination & 0xFF == 0xFF
         return not used or destination in used or multicast, multicast
+
+    def simulate(self, drive: Callable[[Any], Coroutine[Any, Any, None]]) -> None:
+        """Frames pass while `drive` says what happens."""
+        simulator = Simulator(self.both)
+        simulator.add_clock(6.4e-9)
+        simulator.add_testbench(self.run, background=True)
+        simulator.add_testbench(drive)
+        simulator.run()
 
     async def run(self, ctx: Any) -> None:
         """A clock each: the words that come, a clock before them their data, the answers due."""
@@ -116,11 +125,7 @@ def test_a_destination_is_local_exactly_if_it_is_in_the_table(pause: float) -> N
             while bench.words or bench.asks:
                 await ctx.tick()
 
-    simulator = Simulator(bench.both)
-    simulator.add_clock(6.4e-9)
-    simulator.add_testbench(bench.run, background=True)
-    simulator.add_testbench(drive)
-    simulator.run()
+    bench.simulate(drive)
     assert bench.answers == 5 * 120
 
 
@@ -140,9 +145,5 @@ def test_a_key_is_written_while_frames_come_as_close_as_they_can() -> None:
             while bench.words or bench.asks:
                 await ctx.tick()
 
-    simulator = Simulator(bench.both)
-    simulator.add_clock(6.4e-9)
-    simulator.add_testbench(bench.run, background=True)
-    simulator.add_testbench(drive)
-    simulator.run()
+    bench.simulate(drive)
     assert bench.answers == 6 * 400
