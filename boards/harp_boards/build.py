@@ -15,12 +15,9 @@ from typing import Any
 
 from harp_boards.board import MARGIN, Board, BoardTop
 from harp_boards.parts import Part
-from harp_boards.synthesis import route, run_tool, synthesise
+from harp_boards.synthesis import TIMING_DRIVEN, route, run_tool, short, synthesise
 from harp_gateware.core import Identity
 
-TIMING_DRIVEN = "--tmg-ripup"
-"""To nextpnr: what is too slow is routed again, which ends only where all can be fast enough.
-Without it router2 sends single nets a long way round: the Versa's core gets 76 MHz, not 110."""
 _PIN_CLOCK = re.compile(r'(FREQUENCY PORT "[^"]+" )([0-9.]+) HZ')
 _SOURCE = re.compile(r'\(\* src = "[^"]*" \*\)')
 
@@ -59,7 +56,7 @@ class Built:
 def build(
     board: Board, folder: Path, *, seed: int, identity: Identity, tell: Callable[[str], None]
 ) -> Built:
-    """Builds `folder`/top.bit. Raises `ToolFailed`."""
+    """Builds `folder`/top.bit. Raises `ToolFailed`, `TooSlow`."""
     tell(f"{board.name}: Verilog")
     platform = board.platform()
     plan = platform.prepare(BoardTop(board, identity), "top", debug_verilog=True)
@@ -86,7 +83,9 @@ def _text(content: str | bytes) -> str:
 
 
 def place_and_pack(board: Board, folder: Path, seed: int, tell: Callable[[str], None]) -> Built:
-    """From `folder`/top.json on. Misses of the timing are figures, not errors."""
+    """From `folder`/top.json on. Raises `ToolFailed`, `TooSlow`: then there is no bitstream."""
+    for made in ("top.bit", "built.json"):
+        (folder / made).unlink(missing_ok=True)
     tell(f"{board.name}: place and route, seed {seed}")
     platform = board.platform()
     part = Part(platform.device, platform.speed, platform.package)
@@ -101,7 +100,7 @@ def place_and_pack(board: Board, folder: Path, seed: int, tell: Callable[[str], 
 
 def _figures(board: Board, seed: int, report: dict[str, Any], bit: Path) -> Built:
     use = report["utilization"]
-    clocks = {_short(name): _clock(figures) for name, figures in report["fmax"].items()}
+    clocks = {short(name): _clock(figures) for name, figures in report["fmax"].items()}
     return Built(
         board=board.name,
         seed=seed,
@@ -124,8 +123,3 @@ def _clock(figures: dict[str, float]) -> ClockFigures:
         fmax_mhz=round(figures["achieved"], 2),
         slack_ns=round(1000 / needed_mhz - 1000 / figures["achieved"], 3),
     )
-
-
-def _short(name: str) -> str:
-    """`$glbnet$clk_core` is `clk_core`."""
-    return name.rsplit("$", 1)[-1].rsplit(".", 1)[-1]

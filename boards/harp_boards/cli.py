@@ -128,12 +128,12 @@ def build(
     """Make the bitstream of BOARD; about ten minutes.
 
     The same sources and seed give the same file, octet for octet. Exit status 1 where a clock does
-    not reach its aim: the file is there then, but it is not to be used.
+    not reach its aim.
     """
     from harp_boards.boards import BOARDS  # Amaranth and the tools: an extra
     from harp_boards.build import build as build_board
     from harp_boards.identity import identity
-    from harp_boards.synthesis import ToolFailed
+    from harp_boards.synthesis import ToolFailed, TooSlow
 
     chosen = BOARDS[board]
     folder = folder or BUILT / board
@@ -144,6 +144,11 @@ def build(
             )
     except (ToolFailed, FileNotFoundError) as error:
         raise Failure(f"{error}; the tools come with harp-offload[gateware]") from None
+    except TooSlow as error:
+        if as_json:
+            missed = {"board": board, "seed": seed, "timing_met": False, "error": str(error)}
+            click.echo(json.dumps({"schema": 1, **missed}))
+        raise Failure(f"{board}, seed {seed}: {error}; try another --seed") from None
     _tell_built(asdict(built), as_json)
     context.exit(0 if built.timing_met else 1)
 

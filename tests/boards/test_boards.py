@@ -13,10 +13,10 @@ from click.testing import CliRunner
 
 from harp_boards.board import Board, Pll
 from harp_boards.boards import BOARDS
-from harp_boards.build import _SOURCE, _figures, with_margin
+from harp_boards.build import _SOURCE, _figures, place_and_pack, with_margin
 from harp_boards.cli import harp_board
 from harp_boards.flash import explain
-from harp_boards.synthesis import ToolFailed, run_tool
+from harp_boards.synthesis import Patience, ToolFailed, TooSlow, run_tool, synthesise
 from harp_gateware.device import TX_HZ, DeviceParams
 
 COLORLIGHT = BOARDS["colorlight_5a75b_r7"]
@@ -132,6 +132,52 @@ def test_figures_of_a_report(tmp_path: Path) -> None:
     assert (clock.needed_mhz, clock.fmax_mhz, clock.slack_ns) == (100.0, 104.0, 0.385)
     assert not built.timing_met
     assert re.fullmatch("[0-9a-f]{64}", built.bit_sha256)
+
+
+PRODUCT = """module top(input clk, input i, output o);
+  reg [19:0] a; reg x; assign o = x;
+  always @(posedge clk) begin a <= a * 5 + i; x <= ^a; end
+endmodule
+"""
+
+
+def test_a_build_that_cannot_be_fast_enough_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harp_boards.synthesis.MAX_ROUNDS", 30)
+    synthesise(PRODUCT, tmp_path)
+    places = {"clk": "P6", "i": "P11", "o": "M13"}
+    pins = "".join(f'LOCATE COMP "{name}" SITE "{pin}";\n' for name, pin in places.items())
+    (tmp_path / "top.lpf").write_text(f'{pins}FREQUENCY PORT "clk" 2000000000.0 HZ;\n')
+    for made in ("top.bit", "built.json"):
+        (tmp_path / made).write_text("of an older build")
+
+    def build(board: Board, folder: Path, *, seed: int, **_: object) -> object:
+        return place_and_pack(board, folder, seed, lambda text: None)
+
+    monkeypatch.setattr("harp_boards.build.build", build)
+    words = ["build", COLORLIGHT.name, "--folder", str(tmp_path), "--seed", "2", "--json"]
+    result = CliRunner().invoke(harp_board, words)
+    assert result.exit_code == 1
+    said = json.loads(result.stdout)
+    assert not said["timing_met"] and (said["board"], said["seed"]) == (COLORLIGHT.name, 2)
+    (line,) = result.stderr.splitlines()
+    assert re.search(
+        r"after 30 rounds of routing \d+ connections are too slow and \d+ wires shared; "
+        r"estimated before: clk [\d.]+ of 2000 MHz; try another --seed\Z",
+        line,
+    )
+    assert not (tmp_path / "top.bit").exists() and not (tmp_path / "built.json").exists()
+
+
+def test_what_is_nearest_to_its_aim_is_told_where_all_was_estimated_to_be_met() -> None:
+    hears = Patience()
+    for name, mhz in (("$glbnet$clk", 80), ("$glbnet$tx_clk", 140)):
+        hears(f"Info: Max frequency for clock '{name}': {mhz}.50 MHz (PASS at 78.75 MHz)")
+    hears("Info:     iter=399 wires=9 overused=0 overuse=0 tmgfail=7 archfail=NA")
+    hears("Info:     iter=400 wires=9 overused=0 overuse=0 tmgfail=0 archfail=0")
+    with pytest.raises(TooSlow, match=r"7 connections .* before: clk 80.5 of 78.75 MHz\Z"):
+        hears("Info:     iter=400 wires=9 overused=0 overuse=0 tmgfail=7 archfail=NA")
 
 
 def test_clocks_that_come_in_have_their_margin() -> None:
