@@ -707,6 +707,20 @@ def test_members_that_do_not_say_that_they_are_synchronised_are_asked() -> None:
     assert active.now == 11 * S
 
 
+def test_one_that_says_so_without_its_position_is_asked() -> None:
+    """The HELLO to us that had the position is lost, the next one to all has S and none."""
+    active = Active().lead()
+    active.sync.peer_up(TWO, active.now)
+    active.hello(TWO, (0, 0), 0)
+    assert active.due() == [DIGEST]
+    active.hello(TWO, None)
+    active.now += 1 * S
+    assert HelloWanted(HelloKind.ASK, TWO) in active.sync.expire(active.now)
+    assert active.hello(TWO, (active.sync.position.term, 0)) == []
+    active.register(binding(1))
+    assert active.logged(active.flush(), TWO) == [[binding(1)]]
+
+
 def test_digests_every_interval() -> None:
     active = Active().lead()
     times = []

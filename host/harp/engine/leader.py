@@ -454,7 +454,7 @@ class Leader:
         if self.reconcile.unknown(peer):
             return True
         standby = self._standbys[peer]
-        unsure = standby.claims and not standby.confirmed and peer in self.log.lanes
+        unsure = standby.claims and not standby.confirmed and not self.reconcile.ahead(peer)
         return unsure and not self.reconcile.running and self.answers.running(peer) is None
 
     def expire(self, now: int) -> list[Effect]:

@@ -326,6 +326,14 @@ MUTANTS: tuple[Mutant, ...] = (
         "acknowledged_after_standby",
     ),
     Mutant(
+        "only_who_is_sent_the_log_is_asked",
+        "leader",
+        "not standby.confirmed and not self.reconcile.ahead(peer)\n",
+        "not standby.confirmed and peer in self.log.lanes\n",
+        "test_sync_active.py::test_one_that_says_so_without_its_position_is_asked",
+        TEST,
+    ),
+    Mutant(
         "repeated_for_ever",
         "log",
         "            if now - lane.since >= self._config.reliability_timeout_us:\n",
