@@ -239,6 +239,43 @@ def test_a_slot_sends_and_is_changed_in_place() -> None:
     assert len(world.seen(SlotRejected)) == 2
 
 
+def test_a_slot_with_other_words_stands_still_before_anything_else_is_done() -> None:
+    """offload.md §4: its old words may count on for some periods, and no longer."""
+    world = attached(BoardWorld())
+    world.driver.put_slot(slot(flags=0x80, sequence=5))
+    world.settle()
+    for n in range(2, 30):
+        world.driver.put_peer(watched(n))
+    world.run_us(MS)
+    assert not world.driver.idle
+    for flags in (0x20, 0xA0, 0x20):
+        world.driver.put_slot(slot(flags=flags, sequence=20))
+        asked = world.now
+        assert world.run(lambda: not held(world, "slot", 0, "flags"), S)
+        assert world.now - asked < 500, "not behind the program under way"
+        assert world.run(lambda: bool(held(world, "slot", 0, "flags")), S)
+        assert world.now - asked < 3 * MS, "and says the new before peers have their turn"
+        world.run_us(777)
+    assert len(world.seen(PeerInstalled)) < 20
+
+
+def test_counters_never_fall_back() -> None:
+    world = attached(BoardWorld())
+    world.driver.put_peer(watched(2))
+    world.settle()
+    for n in range(5):
+        world.arrive(hello(2, n + 1))
+    world.run_us(2 * S)
+    before = dict(world.driver.status().counters)
+    assert before["event_reset"] == 1 and before["network_rx_frames"] >= 5
+    world.pull()
+    for _ in range(2):
+        now = world.driver.status().counters
+        assert all(now[name] >= value for name, value in before.items())
+        world.plug()
+        world.run_us(2 * S)
+
+
 def test_a_silent_host_loses_its_lease_then_the_watchdog_says_goodbye() -> None:
     """The host's own clock is the first to say so: it counts from when the kick was sent."""
     world = attached(BoardWorld())

@@ -153,6 +153,34 @@ def test_an_acknowledgement_that_the_device_did_not_take_is_said_again() -> None
     assert heard == [] and len(asks) == 1
 
 
+def test_events_that_come_faster_than_they_are_answered_keep_nothing_waiting() -> None:
+    """One acknowledgement an event, of its last count; a command has its turn between two."""
+    session = Session(0, BAUD)
+    _, asks = event(session, Pushed(DOWN, 1, 77), 0)
+    for count in range(2, 9):
+        for number in (DOWN, DOWN + 1):
+            assert event(session, Pushed(number, count, 77), count) == (
+                [Occurred(EVENT_KINDS[3], number - DOWN + 5, 77, count)],
+                [],
+            )
+    command = session.ask(READ_MAGIC)
+    session.ask(Ask(LinkOp.WRITE, 0x20, 1, (0,), Urgency.COMMAND))
+    order: list[object] = []
+    while asks:
+        (request,) = asks
+        acknowledged = fields_of("event_ack", request.words) if request.words else {}
+        order.append(
+            (acknowledged["id"], acknowledged["count"])
+            if request.address == BY_NAME["event_ack"].offset
+            else request.address
+        )
+        words = (0,) if request.op == LinkOp.READ else ()
+        done = Answer(request.op, request.number, LinkStatus.OK, words)
+        asks = [m for m in sent(list(session.receive(encode(done), 20))) if isinstance(m, Request)]
+    assert command and order == [(DOWN, 1), 0, (DOWN, 8), 0x20, (DOWN + 1, 8)]
+    assert session.idle
+
+
 def test_a_second_reset_looks_like_the_first_and_is_told() -> None:
     session = Session(0, BAUD)
     heard, asks = event(session, Pushed(RESET, 1, 1), 0)

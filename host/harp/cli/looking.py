@@ -121,7 +121,7 @@ def offload(context: click.Context, as_json: bool) -> None:
     board, rules = found["offload"], found["filter"]
     click.echo(offload_line(board))
     if board["counters"]:
-        console().print(_board_table(board["counters"]))
+        console().print(_board_table(board["counters"], board["round_trip_us"]))
         zero = sum(not value for value in board["counters"].values())
         click.echo(f"{zero} other counters are 0; --json has them all")
     if rules is None:
@@ -144,13 +144,15 @@ _BOARD_COUNTERS = {
 """What a counter of the board begins with → what it counts."""
 
 
-def _board_table(counters: Record) -> Table:
+def _board_table(counters: Record, round_trip_us: int | None) -> Table:
     """What is not zero, by what it belongs to."""
     found = table("Of", "Counter", "Value", right=("Value",))
     for prefix, of in _BOARD_COUNTERS.items():
         for name, value in counters.items():
             if value and name.startswith(prefix):
                 found.add_row(of, name.removeprefix(prefix), str(value))
+    if round_trip_us:
+        found.add_row("serial link", "round_trip_us", str(round_trip_us))
     return found
 
 

@@ -230,9 +230,11 @@ class OffloadStatus:
     version: str = ""
     """Gateware version and build."""
     counters: dict[str, int] = field(default_factory=dict)
-    """Device counters and those of the link to it."""
+    """Device counters and those of the link to it; they go on over a link that was lost."""
     detail: str = ""
-    """One line for people: why it is not attached."""
+    """One line for people: why it is not attached, or what keeps this member from serving."""
+    round_trip_us: int | None = None
+    """Of a short request, µs; None: not attached."""
 
 
 class Offload(Protocol):

@@ -52,11 +52,11 @@ def _ask(name: str, index: int, count: int, word: int = 0) -> Ask:
 class Polls:
     """Whose turn it is, and what was found."""
 
-    def __init__(self) -> None:
+    def __init__(self, counters: Counter[str]) -> None:
+        """`counters`: where the device's are put by name, and events are counted by kind."""
         self.due = 0
         """When the next one is due, µs."""
-        self.counters: Counter[str] = Counter()
-        """Of the device, by name, and events by kind."""
+        self.counters = counters
         self.sticky: dict[str, int] = {}
         self.guard: dict[str, int] = {}
         self._areas: list[tuple[str, Ask]] = []

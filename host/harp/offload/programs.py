@@ -61,6 +61,11 @@ def write(
     return Ask(LinkOp.WRITE, address, len(words), tuple(words), urgency)
 
 
+def once(ask: Ask) -> Program:
+    """A program of one request."""
+    yield ask
+
+
 def write_all(name: str, words: Sequence[int]) -> Program:
     """A whole area whose elements stand side by side, in requests of MAX_WORDS."""
     for at in range(0, len(words), MAX_WORDS):
@@ -238,18 +243,26 @@ def template_of(frame: bytes) -> Words:
     return tuple(int.from_bytes(padded[at : at + 4], "little") for at in range(0, len(padded), 4))
 
 
-def install_slot(index: int, counts_on: int, spec: SlotSpec, held: Words) -> Program:
-    """A slot's frame and settings; it stands still meanwhile. `held`: the template it has.
+def stop_slot(index: int) -> Ask:
+    """A slot stands still."""
+    return write("slot", index, (0,), urgency=Urgency.NOW)
 
-    `counts_on`: slot whose Sequence # it continues."""
-    yield write("slot", index, (0,))
+
+def install_slot(
+    index: int, counts_on: int, spec: SlotSpec, held: Words, *, stands: bool = False
+) -> Program:
+    """A slot's frame and settings; it stands still meanwhile, which others hear: so nothing but
+    kicks goes before. `held`: the template it has; `counts_on`: slot whose Sequence # it
+    continues; `stands`: it was stopped already."""
+    if not stands:
+        yield stop_slot(index)
     wanted = template_of(spec.frame)
     changed = [n for n, word in enumerate(wanted) if n >= len(held) or held[n] != word]
     if changed:
         start = TEMPLATE_WORDS * index
         for at in range(changed[0], changed[-1] + 1, MAX_WORDS):
             part = wanted[at : min(at + MAX_WORDS, changed[-1] + 1)]
-            yield write("slot_template", start + at, part)
+            yield write("slot_template", start + at, part, urgency=Urgency.NOW)
     flags = SlotFlag.ENABLE | SlotFlag.SEQUENCE | SlotFlag.CHECKSUM
     if spec.key.resign:
         flags |= SlotFlag.RESIGN
@@ -264,8 +277,9 @@ def install_slot(index: int, counts_on: int, spec: SlotSpec, held: Words) -> Pro
         jitter=spec.jitter_percent,
         sequence=spec.sequence or 0,
     )
-    sequence = word_of("slot", "sequence")
-    yield write("slot", index, words[1:sequence], 1)
-    if spec.sequence is not None:
-        yield write("slot", index, words[sequence:], sequence)
-    yield write("slot", index, words[:1])
+    if spec.sequence is None:  # it is the last word
+        rest = words[1 : word_of("slot", "sequence")]
+    else:
+        rest = words[1:]
+    yield write("slot", index, rest, 1, Urgency.NOW)
+    yield write("slot", index, words[:1], urgency=Urgency.NOW)

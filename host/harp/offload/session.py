@@ -8,6 +8,9 @@ One request is under way at a time; it is repeated, octet for octet, until its a
 
 Events come unasked, again and again until acknowledged. An acknowledgement is a request like any
 other, so that it is done once: a stale copy of it can never clear a later event of the same kind.
+Of one event the last count alone is acknowledged (another clears nothing), and between two
+acknowledgements a command has its turn: events that come faster than they are answered keep nothing
+else waiting.
 """
 
 from __future__ import annotations
@@ -56,10 +59,9 @@ class Urgency(IntEnum):
 
     KICK = 0
     NOW = 1
-    """Watchdog, fence."""
-    ACK = 2
-    COMMAND = 3
-    POLL = 4
+    """Watchdog, fence, slots: others hear of it."""
+    COMMAND = 2
+    POLL = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +162,11 @@ class Session:
         self._variation_us = 0
         self._backoff = 1
         self._tokens = itertools.count(1)
-        self._queue: list[tuple[Urgency, int, Ask, Pushed | None]] = []
+        self._queue: list[tuple[Urgency, int, Ask]] = []
+        self._acks: dict[int, Pushed] = {}
+        """Events to acknowledge, by id."""
+        self._acked = False
+        """The last request was an acknowledgement."""
         self._pending: _Pending | None = None
         self._seen: dict[int, _Seen] = {}
         self._over = False
@@ -173,7 +179,7 @@ class Session:
     @property
     def idle(self) -> bool:
         """Nothing under way and nothing waits."""
-        return self._pending is None and not self._queue
+        return self._pending is None and not self._queue and not self._acks
 
     def measure_anew(self) -> None:
         """Forgets the round trips so far: of long requests, when short ones are to follow."""
@@ -181,24 +187,36 @@ class Session:
 
     def ask(self, ask: Ask) -> int:
         """Queues a request; `pump` sends it. The token comes back with its answer."""
-        return self._queued(ask, None)
-
-    def _queued(self, ask: Ask, ack: Pushed | None) -> int:
         token = next(self._tokens)
-        heapq.heappush(self._queue, (ask.urgency, token, ask, ack))
+        heapq.heappush(self._queue, (ask.urgency, token, ask))
         return token
 
     def pump(self, now: int) -> list[Output]:
         """Sends the most urgent request, if none is under way."""
-        if self._pending or not self._queue or self._over:
+        if self._pending or self._over or not (self._queue or self._acks):
             return []
-        _, token, ask, ack = heapq.heappop(self._queue)
+        ack: Pushed | None = None
+        if self._ack_is_next:
+            ack = self._acks.pop(next(iter(self._acks)))
+            token, ask = next(self._tokens), _acknowledgement(ack)
+        else:
+            _, token, ask = heapq.heappop(self._queue)
+        if ack is not None or ask.urgency > Urgency.NOW:
+            self._acked = ack is not None
         self._number = (self._number + 1) & 0xFFFF
         request = Request(ask.op, self._number, ask.address, ask.count, ask.words)
         frame = encode(request)
         wait_us = self._wait_us(frame, ask)
         self._pending = _Pending(token, request, frame, now, wait_us, now + wait_us, ack=ack)
         return [Send(frame)]
+
+    @property
+    def _ack_is_next(self) -> bool:
+        """Kicks and what others hear of go first; all else and acknowledgements take turns."""
+        if not self._acks or not self._queue:
+            return bool(self._acks)
+        urgency = self._queue[0][0]
+        return urgency is Urgency.POLL or (urgency is Urgency.COMMAND and not self._acked)
 
     def receive(self, octets: bytes, now: int) -> list[Output]:
         """Octets from the line."""
@@ -230,6 +248,7 @@ class Session:
         """Nothing more is asked."""
         self._pending, self._over = None, True
         self._queue.clear()
+        self._acks.clear()
         return Over(reason)
 
     def _wait_us(self, frame: bytes, ask: Ask) -> int:
@@ -281,8 +300,7 @@ class Session:
             seen.acked_us = None
         else:
             self._seen[push.id] = _Seen(push.first_us, push.count)
-        words = (push.id << _ACK.field("id").at | push.count << _ACK.field("count").at,)
-        self._queued(Ask(LinkOp.WRITE, _ACK.offset, 1, words, Urgency.ACK), push)
+        self._acks[push.id] = push
         if known and kind != _RESET:
             return []
         # A reset begins time anew, so a second one looks like a copy of the first.
@@ -292,6 +310,11 @@ class Session:
         seen = self._seen[push.id]
         if (seen.first_us, seen.count) == (push.first_us, push.count):
             seen.acked_us = now
+
+
+def _acknowledgement(push: Pushed) -> Ask:
+    words = (push.id << _ACK.field("id").at | push.count << _ACK.field("count").at,)
+    return Ask(LinkOp.WRITE, _ACK.offset, 1, words)
 
 
 def _fits(answer: Answer, request: Request) -> bool:

@@ -178,7 +178,7 @@ def test_sequences_go_on_when_the_slot_is_gone() -> None:
     """offload.md §4: at last + ceil(2 x lease / period) + 4; no HELLO of ours is a replay."""
     world = settled()
     standby_first(world)
-    last = world.driver._sequences[world.driver._slot_rows[SlotKey(GROUP, LINK)]]
+    last = world.driver.sequences()[SlotKey(GROUP, LINK)]
     assert last > 30
     dropped = world.members[1].engine.groups[GROUP].counters["replay"]
     world.pull()
@@ -246,6 +246,27 @@ def test_news_is_said_by_the_engine_and_the_slot_counts_on_above_it() -> None:
     slot = [sequence for sequence, active, by_slot in after if by_slot and not active]
     assert len(slot) > 20 and slot == sorted(slot) and slot[0] > news
     assert not any(m.downs() for m in world.members[1:])
+
+
+def test_on_a_slow_link_an_old_slot_never_counts_up_to_the_news() -> None:
+    """A round trip as long as kicks are apart, and the others' news as events all the while: the
+    slot stands still in time all the same."""
+    world = settled()
+    heard = said(world)
+    for line in (world.up, world.down):
+        send = line.send
+        line.send = lambda octets, now, send=send: send(octets, now + 20 * MS)  # type: ignore[misc]
+    world.run_us(500 * MS)
+    world.members[0].give(CommandGiven(GROUP, Command.SWITCHBACK, 1))
+    assert world.run(lambda: not world.members[0].serving, 5 * S)
+    withdrawn = world.now
+    world.run_us(2 * S)
+    first = next(n for n, (_, active, _) in enumerate(heard) if not active)
+    news = heard[first][0]
+    assert all(sequence < news for sequence, active, _ in heard[first + 1 :] if active)
+    assert world.members[0].role is Role.STANDBY
+    assert not [role for at, role in world.members[0].roles if at > withdrawn]
+    assert not world.two_active
 
 
 def test_a_slot_that_is_refused_leaves_the_hellos_to_the_host_and_detection_to_the_board() -> None:

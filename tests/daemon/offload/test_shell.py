@@ -150,9 +150,16 @@ def test_pulled_and_plugged() -> None:
             r.offload._failed(PortFailed("pulled"))
             assert [e.fenced for e in r.had(Fenced)] == [True]  # type: ignore[attr-defined]
             assert len(r.had(DetectorLost)) == 1
-            r.offload.active(GROUP, False)
+            assert "pulled; it may fence this member" in r.offload.status().detail
+            # Until nothing says A any more, the board that is back is told to fence as before.
             await r.until(lambda: len(r.had(DetectorAttached)) == 2)
+            status = r.offload.status()
+            assert status.attached and status.detail in ("", "the board fences this member")
+            assert bool(status.detail) is (len(r.had(Fenced)) == 1)
+            assert status.round_trip_us is not None
+            r.offload.active(GROUP, False)
             await r.until(lambda: len(r.had(Fenced)) == 2)
+            assert r.offload.status().detail == ""
 
     asyncio.run(story())
 

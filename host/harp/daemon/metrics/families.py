@@ -293,6 +293,13 @@ def _parts(shot: Snapshot) -> Iterator[Metric]:
         ("device",),
         [((offload.device,), float(offload.attached))] if offload.device != "none" else (),
     )
+    round_trip_us = offload.round_trip_us
+    yield _gauge(
+        "harp_offload_round_trip_seconds",
+        "Smoothed, of a short request over the link to the board.",
+        (),
+        [] if round_trip_us is None else [((), round_trip_us / US_PER_S)],
+    )
     yield _counter(
         "harp_offload_events",
         "Counters of the board and of the link to it.",

@@ -137,15 +137,15 @@ class SerialOffload:
     def status(self) -> OffloadStatus:
         """For people and metrics."""
         status = self._driver.status()
-        detail = status.detail or ("" if self._port else "the port is not open")
-        if self._bridge.fenced:
-            detail = f"{detail}; the board fences this member".lstrip("; ")
         attached = status.state == "attached"
+        why = [] if attached else [status.detail or ("" if self._port else "the port is not open")]
+        if self._bridge.fenced:
+            why.append("the board fences this member" if attached else "it may fence this member")
+        detail = "; ".join(filter(None, why))
         version = str(status.identity) if attached and status.identity else ""
+        round_trip_us = status.round_trip_us if attached else None
         counters = dict(status.counters)
-        if status.round_trip_us is not None:
-            counters["link_round_trip_us"] = status.round_trip_us
-        return OffloadStatus(self._url, attached, version, counters, "" if attached else detail)
+        return OffloadStatus(self._url, attached, version, counters, detail, round_trip_us)
 
     # The loop's calls
 
