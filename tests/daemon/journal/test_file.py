@@ -8,6 +8,7 @@ import os
 import random
 import select
 import signal
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -147,6 +148,33 @@ def test_a_swap_takes_what_was_appended_meanwhile_along(tmp_path: Path) -> None:
     file.append(kept(4))
     file.close()
     assert _reopened(path) == [kept(1, 2), kept(2), kept(3), kept(1, 3), kept(4)]
+
+
+@pytest.mark.parametrize(("error", "certain"), [(errno.EINVAL, True), (errno.EIO, False)])
+def test_a_directory_that_cannot_be_synchronised_loses_nothing(
+    error: int, certain: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The new file has the name by then: what is written goes there, not to one without a name."""
+    real = os.fsync
+
+    def refused(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(error, os.strerror(error))
+        real(descriptor)
+
+    path = tmp_path / "group-7.journal"
+    path.write_bytes(kept(1, 1) * 3)
+    monkeypatch.setattr(os, "fsync", refused)
+    file = JournalFile(path)
+    assert file.open() == ([kept(1, 1)] * 3, [])
+    assert path.read_bytes() == kept(1, 1)
+    file.append(kept(2))
+    compaction.main(str(path), str(file.replacement), str(file.octets))
+    file.swap(file.octets)
+    assert file.certain is certain
+    file.append(kept(3))
+    file.close()
+    assert _reopened(path) == [kept(1, 1), kept(2), kept(3)]
 
 
 def test_a_file_that_somebody_cut_short_is_not_swapped(tmp_path: Path) -> None:

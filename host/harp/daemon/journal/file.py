@@ -29,6 +29,8 @@ class JournalFile:
         self.path = path
         self.octets = 0
         """Of whole records: what lies past them was not written to its end."""
+        self.certain = True
+        """After a crash the name leads to this file, and not to the one that it has replaced."""
         self._descriptor = -1
 
     @property
@@ -86,12 +88,12 @@ class JournalFile:
             os.fsync(descriptor)
             octets = os.fstat(descriptor).st_size
             self.replacement.rename(self.path)
-            _sync_directory(self.path.parent)
         except OSError:
             os.close(descriptor)
             raise
         self.close()
         self._descriptor, self.octets = descriptor, octets
+        self.certain = _sync_directory(self.path.parent)
 
     def close(self) -> None:
         """Gives the descriptor back."""
@@ -132,10 +134,17 @@ class JournalFile:
                 file.write(each.octets + b"\n")
 
 
-def _sync_directory(path: Path) -> None:
-    """A rename is on disk when its directory is."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def _sync_directory(path: Path) -> bool:
+    """A rename is on disk when its directory is: whether it is for sure, as far as that can be
+    asked (fsync(2): EINVAL where a file system knows no such thing)."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return False
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        return error.errno == errno.EINVAL
     finally:
         os.close(descriptor)
+    return True

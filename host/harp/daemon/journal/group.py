@@ -36,7 +36,7 @@ class GroupJournal:
         self._name = name
         self._tell = tell
         self._backlog: dict[bytes, bytes] = {}
-        self._suspect = False
+        self._suspect = not file.certain
         """A synchronisation failed: nobody knows what is on disk until all is written anew."""
         self._dirty = False
         self._tried_s = 0.0
@@ -156,6 +156,8 @@ class GroupJournal:
             return
         self._plan_compaction()
         self._dirty = False
-        if self._suspect:
+        if not self._file.certain:
+            self._suspect = True
+        elif self._suspect:
             self._suspect = False
             self._tell(Level.INFO, f"{self._name}: written anew, and on disk")
