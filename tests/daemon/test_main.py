@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import logging
 import os
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.daemon.network import until
 from tests.daemon.site import GROUP, PEER, daemon_config
 
 from harp.cli.common import Failure
-from harp.daemon import main
+from harp.daemon import log, main
+from harp.daemon import on_role as on_role_module
 from harp.daemon.config.model import DaemonConfig, GroupSettings, Policy, Scheduling
 from harp.daemon.log import LogObserver, tell
 from harp.daemon.notify import Notifier
@@ -119,6 +123,15 @@ def test_systemd_is_told(systemd: socket.socket, monkeypatch: pytest.MonkeyPatch
     asyncio.run(scene())
 
 
+def test_a_systemd_that_does_not_read_is_not_waited_for(systemd: socket.socket) -> None:
+    notifier = Notifier()
+    told = threading.Thread(target=lambda: [notifier.ready("x") for _ in range(999)], daemon=True)
+    told.start()
+    told.join(10)
+    assert not told.is_alive()
+    notifier.close()
+
+
 def test_another_process_watchdog_is_not_ours(
     systemd: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -194,6 +207,63 @@ def test_lines_reach_stderr_with_their_level(environment: dict[str, str], lines:
     )
     said = done.stderr.splitlines()
     assert [line[-len(end) :] for line, end in zip(said, lines, strict=True)] == lines
+
+
+class Stopped(io.StringIO):
+    """A terminal that takes nothing until it is let go on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.goes_on = threading.Event()
+
+    def write(self, text: str) -> int:
+        self.goes_on.wait(30)
+        return super().write(text)
+
+
+def test_a_terminal_that_stands_still_fills_no_memory_and_keeps_nobody_from_ending(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(log, "MOST_WAITING", 10)
+    monkeypatch.setattr(log, "END_S", 0.01)
+    terminal = Stopped()
+    writer = log.LogWriter(Level.INFO, terminal)
+    writer.start()
+    for n in range(100):
+        tell(Level.INFO, f"line {n}.")
+    assert writer._lines.qsize() <= 10
+    writer.close()
+    terminal.goes_on.set()
+    writer._thread.join(10)
+    said = terminal.getvalue().splitlines()
+    assert said[0].endswith("line 0.") and len(said) in (11, 12)
+    (dropped,) = (line for line in said if "were dropped: nobody took them" in line)
+    assert int(dropped.split(" WARNING ")[1].split()[0]) == 100 - (len(said) - 1)
+
+
+def test_a_command_that_does_not_end_keeps_harpd_from_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Neither its memory nor its end; and it does not outlive it."""
+    monkeypatch.setattr(on_role_module, "END_S", 0.5)
+    pid = tmp_path / "pid"
+    command = ("/bin/sh", "-c", f"echo $$ > {pid}; exec sleep 60")
+    settings = ((GROUP, GroupSettings("home", on_role=command)),)
+
+    async def scene() -> None:
+        on_role = OnRole(_config(tmp_path, groups=settings))
+        for _ in range(on_role_module.MOST_WAITING + 3):
+            on_role.role(StateChanged(GROUP, Role.INIT, Role.STANDBY, "start"))
+        assert on_role._changes.qsize() == on_role_module.MOST_WAITING
+        async with asyncio.timeout(20):
+            await asyncio.to_thread(until, lambda: pid.exists() and pid.read_text(), "its process")
+            await on_role.close()
+
+    asyncio.run(scene())
+    assert caplog.messages[:3] == ["on_role: group 7: STANDBY was not told"] * 3
+    assert caplog.messages[-1].startswith("on_role: not ended in 0.5 s")
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid.read_text()), 0)
 
 
 def test_the_command_of_a_role_is_told_in_order(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import sys
 import threading
 from ipaddress import IPv6Address
 from logging.handlers import QueueHandler
+from typing import TextIO
 
 from harp.daemon.config.model import LogLevel
 from harp.daemon.parts import PeerEffect
@@ -21,6 +22,10 @@ from harp.engine.effects import CommandAnswered, Dropped, Level, Log, StateChang
 from harp.engine.events import PeerChanged, PeerDown, PeerLeft, PeerLinkChanged, PeerUp
 
 LOGGER = logging.getLogger("harp")
+MOST_WAITING = 10_000
+"""Lines that nobody has taken; more are dropped and counted: harpd's memory is locked."""
+END_S = 2.0
+"""At the end, for what is not written yet: who takes no lines keeps no harpd from ending."""
 _SYSLOG = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3}
 """sd-daemon(3): SD_DEBUG, SD_INFO, SD_WARNING, SD_ERR."""
 
@@ -31,6 +36,7 @@ LEVELS = {
     LogLevel.ERROR: Level.ERROR,
 }
 """As the configuration calls them."""
+_WARNING = {"name": LOGGER.name, "levelno": logging.WARNING, "levelname": "WARNING"}
 
 
 class _Line(logging.Formatter):
@@ -47,14 +53,30 @@ class _JournalLine(logging.Formatter):
         return f"<{_SYSLOG.get(record.levelno, 6)}>{' '.join(record.getMessage().split())}"
 
 
+class _Lines(QueueHandler):
+    """Hands lines to the thread that writes them, as many as may wait."""
+
+    def __init__(self, lines: queue.SimpleQueue[logging.LogRecord | None]) -> None:
+        super().__init__(lines)
+        self.dropped = 0
+        self._lines = lines
+
+    def enqueue(self, record: logging.LogRecord) -> None:
+        if self._lines.qsize() < MOST_WAITING:
+            self._lines.put(record)
+        else:
+            self.dropped += 1
+
+
 class LogWriter:
     """Writes what is logged in a thread of its own: a terminal that stands still stops no loop."""
 
-    def __init__(self, level: int) -> None:
+    def __init__(self, level: int, stream: TextIO | None = None) -> None:
+        """`stream`: None: stderr."""
         self._lines: queue.SimpleQueue[logging.LogRecord | None] = queue.SimpleQueue()
-        self._target = logging.StreamHandler(sys.stderr)
+        self._target = logging.StreamHandler(stream or sys.stderr)
         self._target.setFormatter(_formatter())
-        self._handler = QueueHandler(self._lines)
+        self._handler = _Lines(self._lines)
         self._thread = threading.Thread(target=self._write, name="harpd-log", daemon=True)
         LOGGER.addHandler(self._handler)
         LOGGER.propagate = False
@@ -65,10 +87,10 @@ class LogWriter:
         self._thread.start()
 
     def close(self) -> None:
-        """Everything logged is written when this returns."""
+        """Everything logged is written when this returns, if somebody takes it."""
         self._lines.put(None)
         if self._thread.is_alive():
-            self._thread.join()
+            self._thread.join(END_S)
         else:
             self._write()
         LOGGER.removeHandler(self._handler)
@@ -78,6 +100,10 @@ class LogWriter:
         as_the_loop()
         while (line := self._lines.get()) is not None:
             self._target.handle(line)
+            if dropped := self._handler.dropped:
+                self._handler.dropped = 0
+                text = f"{dropped} lines of the log were dropped: nobody took them"
+                self._target.handle(logging.makeLogRecord({"msg": text, **_WARNING}))
 
 
 def _formatter() -> logging.Formatter:

@@ -20,6 +20,9 @@ class Notifier:
     def __init__(self) -> None:
         self._notifier = SystemdNotifier() if "NOTIFY_SOCKET" in os.environ else None
         self._watchdog: asyncio.Task[None] | None = None
+        if self._notifier is not None and self._notifier.socket is not None:
+            # A systemd that does not read (it loads its units again) is not waited for.
+            self._notifier.socket.setblocking(False)
 
     def ready(self, status: str) -> None:
         """Started, or reloaded."""

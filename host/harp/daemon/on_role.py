@@ -14,6 +14,10 @@ from harp.engine.effects import CommandAnswered, Dropped, Log, StateChanged
 
 PATIENCE_S = 30.0
 """A command that takes longer is ended: the next news is worth more."""
+END_S = 5.0
+"""For what is still to be told at the end: less than a service manager waits (TimeoutStopSec)."""
+MOST_WAITING = 64
+"""Changes that are still to be told; of more the oldest are forgotten."""
 
 
 class OnRole:
@@ -34,6 +38,10 @@ class OnRole:
     def role(self, change: StateChanged) -> None:
         """Queued."""
         if change.group in self._commands:
+            if self._changes.qsize() >= MOST_WAITING:
+                old = self._changes.get_nowait()
+                self._changes.task_done()
+                LOGGER.warning("on_role: group %d: %s was not told", old.group, old.new)
             self._changes.put_nowait(change)
             if self._task is None:
                 self._task = asyncio.create_task(self._run())
@@ -51,15 +59,18 @@ class OnRole:
         """No role."""
 
     async def close(self) -> None:
-        """Waits for what is still to be told, then ends."""
+        """Waits for what is still to be told, then ends, and so does a command that does not."""
         if self._task is None:
             return
         try:
-            async with asyncio.timeout(PATIENCE_S):
+            async with asyncio.timeout(END_S):
                 await self._changes.join()
         except TimeoutError:
-            LOGGER.warning("on_role: %d changes were not told", self._changes.qsize())
+            LOGGER.warning(
+                "on_role: not ended in %g s, %d changes wait", END_S, self._changes.qsize()
+            )
         self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
 
     async def _run(self) -> None:
         while True:
@@ -84,9 +95,11 @@ async def _run(command: tuple[str, ...]) -> None:
         async with asyncio.timeout(PATIENCE_S):
             status = await process.wait()
     except TimeoutError:
-        process.kill()
-        await process.wait()
         LOGGER.error("on_role: %s took longer than %.0f s and was ended", command[0], PATIENCE_S)
         return
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
     if status != 0:
         LOGGER.warning("on_role: %s ended with status %d", command[0], status)
