@@ -505,6 +505,19 @@ def test_the_last_event_is_the_stop_and_who_waits_for_an_answer_is_let_go() -> N
     assert waiting[0].cancelled()
 
 
+def test_a_reload_that_ends_after_the_stop_changes_nothing() -> None:
+    """It was under way, on a thread, when harpd was told to end."""
+
+    async def scene(bench: Bench) -> None:
+        pass
+
+    bench = _run(scene)
+    notes = len(bench.notes)
+    bench.runtime.reconfigure(cast(Any, None))
+    assert (bench.faults, len(bench.notes)) == ([], notes)
+    assert bench.events() == [StopRequested()]
+
+
 def _fail(*_: object) -> NoReturn:
     raise ZeroDivisionError
 

@@ -93,6 +93,7 @@ class Runtime:
         self._bulk: deque[Event] = deque()
         self._events: deque[Event] = deque()
         self._busy = True  # until `start`
+        self._ended = False
         self._timer = Timer()
         self._duty = Duty(clock.now_us())
         self._look_at = 0
@@ -141,7 +142,7 @@ class Runtime:
             self._end()
 
     def _end(self) -> None:
-        self._busy = True
+        self._busy = self._ended = True
         loop = asyncio.get_running_loop()
         loop.remove_reader(self._timer.fileno())
         for source in (*self._members, *self._others):
@@ -164,7 +165,11 @@ class Runtime:
             del self._answers[token]
 
     def reconfigure(self, config: GroupConfig) -> None:
-        """Other settings for a group that runs: those that `config.difference` calls live."""
+        """Other settings for a group that runs: those that `config.difference` calls live. Nothing
+        after `stop`: a reload may have been under way, and nobody hears of a group that has said
+        goodbye."""
+        if self._ended:
+            return
         self._busy = True
         with self._faults_told():
             self._carry_out(self.engine.reconfigure(config, self.clock.now_us()))

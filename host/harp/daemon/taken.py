@@ -34,7 +34,6 @@ class Taken:
         self._rules = rules
         self._assembly = assembly
         self._metrics = metrics
-        self._moving: asyncio.Task[None] | None = None
         self._mip6 = mip6
 
     async def __call__(self, old: DaemonConfig, new: DaemonConfig) -> None:
@@ -54,17 +53,14 @@ class Taken:
             for line in privileges.apply(new.scheduling):
                 LOGGER.warning("%s", line)
         self._assembly.on_role.reconfigure(new)
-        if old.metrics_listen != new.metrics_listen:
-            self._moving = asyncio.create_task(self._move_metrics(new.metrics_listen))
         for _, after in changed:
             self._runtime.reconfigure(after)
         self._assembly.parts.guard.reconfigure(new)
-
-    async def _move_metrics(self, where: str) -> None:
-        try:
-            await self._metrics.listen(where)
-        except Failure as error:
-            LOGGER.error("reload: %s", error.format_message())
+        if old.metrics_listen != new.metrics_listen:
+            try:  # last: all else is taken by now
+                await self._metrics.listen(new.metrics_listen)
+            except Failure as error:
+                LOGGER.error("reload: %s", error.format_message())
 
     async def _replace_filter(self, new: DaemonConfig) -> None:
         """`enabled` itself waits for a start where it would make or remove the table. On a thread:

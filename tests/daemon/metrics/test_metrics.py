@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -16,7 +17,7 @@ from tests.daemon.control.living import Living, group_config, living, octets
 from harp.cli.common import Failure
 from harp.daemon.filter.nft import FilterStatus
 from harp.daemon.metrics.families import Snapshot, families
-from harp.daemon.metrics.server import MAX_HEAD_OCTETS, MetricsServer
+from harp.daemon.metrics.server import MAX_CONNECTIONS, MAX_HEAD_OCTETS, MetricsServer
 from harp.daemon.metrics.taking import Taker
 from harp.daemon.metrics.tally import Tally
 from harp.daemon.parts import DataPlaneStatus, GuardStatus, OffloadStatus
@@ -198,6 +199,38 @@ def test_an_address_that_cannot_be_had() -> None:
     asyncio.run(body())
 
 
+def test_two_moves_at_once_leave_one_place() -> None:
+    async def body() -> None:
+        server = MetricsServer(unused)
+        ports = [await free_port() for _ in range(2)]
+        await asyncio.gather(*(server.listen(f"127.0.0.1:{port}") for port in ports))
+        assert server.addresses == [("127.0.0.1", ports[1])]
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection("127.0.0.1", ports[0])
+        await server.close()
+
+    asyncio.run(body())
+
+
+def test_who_connects_too_often_takes_no_descriptors() -> None:
+    async def body() -> None:
+        server = MetricsServer(unused)
+        port = await free_port()
+        await server.listen(f"127.0.0.1:{port}")
+        there = [
+            await asyncio.open_connection("127.0.0.1", port) for _ in range(MAX_CONNECTIONS + 9)
+        ]
+        for reader, _ in there[MAX_CONNECTIONS:]:
+            with contextlib.suppress(ConnectionResetError):
+                assert await asyncio.wait_for(reader.read(), 10) == b""
+        assert not any(reader.at_eof() for reader, _ in there[:MAX_CONNECTIONS])
+        for _, writer in there:
+            writer.close()
+        await server.close()
+
+    asyncio.run(body())
+
+
 async def unused() -> Snapshot:
     raise AssertionError
 
@@ -232,7 +265,7 @@ def everything() -> Snapshot:
         (replace(status, peers=(heard,), position=PositionStatus(0, 4)),),
         DataPlaneStatus("tun", (7,), 3, 0, {"sent": 1}),
         GuardStatus(True, (7,), 1),
-        OffloadStatus("/dev/ttyUSB1", True, "1", {"frames": 4}),
+        OffloadStatus("/dev/ttyUSB1", True, "1", {"frames": 4}, "", 1_500),
         FILTER,
         tally,
         {"mobility": 3},
@@ -260,6 +293,7 @@ def test_names_follow_the_conventions() -> None:
 def test_units_are_base_units() -> None:
     found = {each.name: each.samples[0].value for each in all_families()}
     assert found["harp_peer_detection_seconds"] == 0.03
+    assert found["harp_offload_round_trip_seconds"] == 0.0015
     assert found["harp_group_role_duration_seconds"] == 0.000005
     assert found["harp_peer_log_lag_messages"] == 4
     assert found["harp_rested_seconds"] == 0.5

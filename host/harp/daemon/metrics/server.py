@@ -26,6 +26,9 @@ MAX_HEAD_OCTETS = 16384
 """Of a request's head."""
 MAX_ASKERS = 8
 """More at once are refused."""
+MAX_CONNECTIONS = 32
+"""More than that are not even read: each is a file descriptor of a home agent, and whoever reaches
+the port could take them all."""
 
 Take = Callable[[], Awaitable[Snapshot]]
 """Takes a snapshot."""
@@ -56,10 +59,15 @@ class MetricsServer:
         self._process = ProcessCollector(registry=None)
         self._server: asyncio.Server | None = None
         self._askers: set[asyncio.Task[None]] = set()
+        self._alone = asyncio.Lock()
 
     async def listen(self, where: str) -> None:
         """From now on there, and there only; empty: nowhere. `Failure`: it cannot be had, and
         everything stays as it was."""
+        async with self._alone:
+            await self._move(where)
+
+    async def _move(self, where: str) -> None:
         place = parse_listen(where)
         fresh = None
         if place is not None:
@@ -71,7 +79,7 @@ class MetricsServer:
                 raise Failure(
                     f"metrics at {where}: {error.strerror}; [daemon] metrics_listen says where"
                 ) from None
-        await self.close()
+        await self._end()
         self._server = fresh
 
     @property
@@ -82,6 +90,10 @@ class MetricsServer:
 
     async def close(self) -> None:
         """Listens no more; who asks is cut off."""
+        async with self._alone:
+            await self._end()
+
+    async def _end(self) -> None:
         if self._server is None:
             return
         self._server.close()
@@ -93,6 +105,9 @@ class MetricsServer:
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
+        if len(self._askers) >= MAX_CONNECTIONS:
+            writer.transport.abort()
+            return
         self._askers.add(task)
         try:
             async with asyncio.timeout(PATIENCE_S):
