@@ -80,13 +80,18 @@ class Listeners:
             await asyncio.sleep(self._retry_s)
 
     async def _hear_vrrp(self, path: Path, inputs: VrrpInputs) -> None:
+        told = ""
         while True:
             try:
                 reader, transport = await _open_fifo(path)
             except OSError as error:
                 why = error.strerror or "not a FIFO; name that of `vrrp_notify_fifo`"
-                self._tell(f"keepalived: {path}: {why}; HELLOs alone watch")
-                return
+                if why != told:
+                    self._tell(f"keepalived: {path}: {why}; HELLOs alone watch until it is there")
+                    told = why
+                await asyncio.sleep(self._retry_s)
+                continue
+            told = ""
             try:
                 await self._follow(reader, inputs.hear)
             finally:
