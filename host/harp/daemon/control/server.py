@@ -27,6 +27,7 @@ from harp.daemon.control.protocol import (
     success,
 )
 from harp.daemon.log import LOGGER
+from harp.daemon.unix import bound_for_owner
 
 MAX_CONNECTIONS = 64
 """More are refused: each is a file descriptor of the daemon."""
@@ -187,13 +188,8 @@ def _listen(path: Path, mode: int, group: str) -> socket.socket:
     """A listening socket that nobody could reach with other permissions, at no moment."""
     path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     _clear(path)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener = bound_for_owner(path)
     try:
-        before = os.umask(0o177)
-        try:
-            listener.bind(str(path))
-        finally:
-            os.umask(before)
         if group:
             os.chown(path, -1, _group_number(group))
         path.chmod(mode)

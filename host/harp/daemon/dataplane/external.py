@@ -42,6 +42,7 @@ from harp.daemon.dataplane.refill import Refill
 from harp.daemon.dataplane.switch import Switch
 from harp.daemon.netlink.connection import Netlink
 from harp.daemon.parts import DataPlaneStatus, Deliver
+from harp.daemon.unix import bound_for_owner
 from harp.engine.effects import PrepareRoute, PrepareRoutes, RemoveRoute, SetServing
 from harp.engine.events import PacketReceived
 from harp.tables.mh import BuFlag
@@ -121,10 +122,8 @@ class ExternalBackend:
             note(self._made)
             self._switch = Switch(self._plan, self._netlink, self._complain)
             self._path.unlink(missing_ok=True)
-            self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            self._listener = bound_for_owner(self._path)
             self._listener.setblocking(False)
-            self._listener.bind(str(self._path))
-            self._path.chmod(0o600)
             self._listener.listen(1)
         except OSError as error:
             raise Failure(f"{self._path}: {error.strerror or error}") from None
