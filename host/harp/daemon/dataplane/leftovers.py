@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from harp.daemon.dataplane.plan import Plan
 
 _FILE = "made.json"
+_TUNNELS = ("ip6tnl", "tun")
+"""Kinds of devices that harpd makes: one of another kind with that name is somebody else's."""
 _NOT_ALLOWED = (errno.EPERM, errno.EACCES)
 """Whatever else is refused has gone by itself, such as a route with its device."""
 
@@ -126,7 +128,8 @@ def _clean(netlink: Netlink, made: Made) -> list[str]:
         if is_local or is_detour or (route.prefix, route.length) in advertised:
             requests.append(remove_route(route.table, route.prefix, route.length))
             said.append(f"route to {IPv6Address(route.prefix)}/{route.length}")
-    if made.device in links(netlink):
+    device = links(netlink).get(made.device)
+    if device is not None and device.kind in _TUNNELS:
         requests.append(remove_link(made.device))
         said.append(f"device {made.device}")
     failures = netlink.send(requests) if requests else {}

@@ -44,6 +44,8 @@ class Link(NamedTuple):
     """Octets of an IPv6 packet."""
     mac: bytes
     """Hardware address; empty: it has none."""
+    kind: str
+    """What ip-link(8) calls its type, such as `veth`; empty: the kernel does not say."""
 
 
 def links(netlink: Netlink) -> dict[str, Link]:
@@ -55,7 +57,8 @@ def links(netlink: Netlink) -> dict[str, Link]:
         fields = attributes(answer.body, _HEAD.size)
         name = fields[_NAME][:-1].decode()
         mtu = struct.unpack("=I", fields[_MTU])[0]
-        found[name] = Link(name, index, mtu, fields.get(_MAC, b""))
+        kind = attributes(fields.get(_INFO, b"")).get(_KIND, b"\0")[:-1].decode()
+        found[name] = Link(name, index, mtu, fields.get(_MAC, b""), kind)
     return found
 
 
