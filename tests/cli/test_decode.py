@@ -60,6 +60,7 @@ def test_several_messages_one_line_each() -> None:
 
 def test_json_may_stand_before_the_command() -> None:
     result = harpctl("--json", "decode", *ADDRESSES, HELLO)
+    assert result.stdout.startswith('{"schema": 1, ')
     assert json.loads(result.stdout)["type"] == "HA-HELLO"
     assert result.returncode == 0
 

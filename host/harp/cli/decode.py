@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import click
 
+from harp.cli.asking import as_line
 from harp.cli.capture import BadCapture, read_capture
 from harp.cli.common import Failure, Ipv6, read_code_points
 from harp.tables.codepoints import DEFAULT_CODE_POINTS
@@ -101,7 +101,7 @@ def decode(
     for record in records:
         count += 1
         invalid += not record["valid"]
-        click.echo(json.dumps(record) if as_json else _for_people(record))
+        click.echo(as_line(record) if as_json else _for_people(record))
     if pcap and not count and not as_json:
         click.echo("no Mobility Header in this capture", err=True)
     if invalid:

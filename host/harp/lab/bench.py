@@ -11,6 +11,8 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from harp.lab.schema import SCHEMA
+
 PARTS = {
     "wire": "harp.lab.bench_wire:bench_wire",
     "engine": "harp.lab.bench_group:bench_group",
@@ -33,7 +35,7 @@ def bench(parts: tuple[str, ...], as_json: bool) -> None:
         if not as_json:
             Console().print(_table(part, figures[part]))
     if as_json:
-        click.echo(json.dumps({"bench": figures}))
+        click.echo(json.dumps({"schema": SCHEMA, "bench": figures}))
 
 
 def _function(place: str) -> Callable[[], dict[str, Any]]:

@@ -14,6 +14,7 @@ from harp.cli.common import run
 from harp.lab.bench import bench
 from harp.lab.demo import demo
 from harp.lab.netns.cli import COMMANDS
+from harp.lab.schema import SCHEMA
 from harp.lab.virtual.faults import FAULTS
 from harp.lab.virtual.generate import generate
 from harp.lab.virtual.scenario import Scenario, seconds
@@ -83,7 +84,7 @@ def sweep_command(
             _show(tally, errors)
     summary = tally.summary()
     if as_json:
-        click.echo(json.dumps(summary))
+        click.echo(json.dumps({"schema": SCHEMA} | summary))
     else:
         times = " ".join(f"{name} {ms:.0f}" for name, ms in summary["takeover_ms"].items())
         click.echo(

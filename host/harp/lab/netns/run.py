@@ -18,10 +18,7 @@ from harp.cli.common import Failure
 from harp.lab.netns.lab import Lab
 from harp.lab.netns.member import Settings
 from harp.lab.netns.timeline import Timeline
-
-SCHEMA = 1
-"""Version of the JSON; it grows when a key changes its meaning."""
-
+from harp.lab.schema import SCHEMA
 
 USUAL_HELLO_MS = 10
 

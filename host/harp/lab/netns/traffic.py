@@ -16,6 +16,7 @@ from rich.console import Console
 from harp.cli.common import Failure, Ipv6
 from harp.lab.netns.load import Load, Place, report
 from harp.lab.netns.pause import pause
+from harp.lab.schema import SCHEMA
 
 
 class _Mac(click.ParamType[bytes]):
@@ -122,7 +123,7 @@ def traffic(
         pause(1.0)
         asked: dict[str, Any] = {"agent": str(IPv6Address(agent)), "nodes": nodes}
         result = asked | {"seconds": seconds} | report(load)
-    click.echo(json.dumps(result) if as_json else _words(result))
+    click.echo(json.dumps({"schema": SCHEMA} | result) if as_json else _words(result))
     if result["filled"] < min(nodes, load.updates):
         raise Failure(f"{nodes - result['filled']} of {nodes} mobile nodes have no acknowledgement")
 
