@@ -107,6 +107,21 @@ def test_a_new_guard_that_dies_at_its_start_leaves_the_old_one(tmp_path: Path) -
         until(lambda: took_over(guard, second), "tried again")
 
 
+def test_a_guard_that_hangs_is_replaced(tmp_path: Path) -> None:
+    with guarded(config_of(tmp_path)) as (guard, said):
+        old = process_of(guard)
+        os.kill(old.pid, signal.SIGSTOP)
+        guard.feed(CLOCK.now_us() + LATER_US)
+        assert said == [] and guard._coming is None, "it may be slow"
+        guard.feed(CLOCK.now_us() + module._HUNG_US + 2 * LATER_US)
+        assert said == ["the guard does not run any more: starting another"]
+        second = coming_of(guard)
+        until(lambda: took_over(guard, second), "it watches")
+        assert old.returncode == -signal.SIGKILL
+        guard.feed(CLOCK.now_us() + 2 * LATER_US)
+        assert guard._coming is None and len(said) == 1
+
+
 def test_a_reload_that_changes_nothing_starts_nothing(tmp_path: Path) -> None:
     with guarded(config_of(tmp_path)) as (guard, _):
         for same in (config_of(tmp_path), replace(config_of(tmp_path), metrics_listen="")):

@@ -41,6 +41,8 @@ _BEAT_US = 200_000
 """A guard wakes up at least so often."""
 _LOOK_US = 1_000_000
 """How often harpd looks whether its guard lives."""
+_HUNG_US = 5_000_000
+"""A guard that has not woken up for so long guards nobody."""
 _FEEDS = 4
 """Feeds within the time after which the guard withdraws."""
 _SPARE_SLOTS = 32
@@ -130,6 +132,7 @@ class Guard:
             ) from None
         coming.said.close()
         self._process = coming.process
+        self._shared.beat_us = self._clock.now_us()
 
     def reconfigure(self, config: DaemonConfig) -> None:
         """Keys and intervals of running groups are others: a guard that knows them takes the place
@@ -165,10 +168,10 @@ class Guard:
             self._deliver(Fenced(True))
             self._deliver(Fenced(False))
         if self._coming is not None:
-            self._take_over(self._coming)
+            self._take_over(shared, self._coming)
         if now_us >= self._look_at:
             self._look_at = now_us + _LOOK_US
-            self._look_after()
+            self._look_after(shared, now_us)
 
     def sent(self, packet: SendPacket) -> None:
         """Keeps what a goodbye has to follow: each HELLO, and the timestamp of anything signed."""
@@ -257,16 +260,18 @@ class Guard:
             raise
         return _Coming(process, mine, self._setup)
 
-    def _look_after(self) -> None:
-        """A guard that died is replaced, which the loop does not wait for. Nobody guards until
-        then, so it is told loudly. So is one that could not be replaced at a reload."""
+    def _look_after(self, shared: Shared, now_us: int) -> None:
+        """A guard that died or hangs is replaced, which the loop does not wait for. Nobody guards
+        until then, so it is told loudly. So is one that could not be replaced at a reload."""
         assert self._process is not None
         if self._coming is not None:
             return
         status = self._process.poll()
-        if status is not None:
-            self._tell(Level.ERROR, f"the guard ended with status {status}: starting another")
-        if status is not None or self._known != self._setup:
+        hangs = status is None and now_us - shared.beat_us > _HUNG_US
+        if status is not None or hangs:
+            what = "does not run any more" if hangs else f"ended with status {status}"
+            self._tell(Level.ERROR, f"the guard {what}: starting another")
+        if status is not None or hangs or self._known != self._setup:
             self._replace()
 
     def _replace(self) -> None:
@@ -279,7 +284,7 @@ class Guard:
         except OSError as error:
             self._tell(Level.ERROR, f"the guard does not start: {error}")
 
-    def _take_over(self, coming: _Coming) -> None:
+    def _take_over(self, shared: Shared, coming: _Coming) -> None:
         """The next guard watches: the one before may go."""
         assert self._process is not None
         try:
@@ -291,6 +296,7 @@ class Guard:
         else:
             coming.said.close()
             _end(self._process)
+            shared.beat_us = self._clock.now_us()
             self._process, self._known = coming.process, coming.setup
         self._coming = None
 
