@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import io
 import logging
 import os
@@ -12,11 +13,11 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from tests.daemon.network import until
-from tests.daemon.site import GROUP, PEER, daemon_config
+from tests.daemon.site import GROUP, PEER, daemon_config, group_config
 
 from harp.cli.common import Failure
 from harp.daemon import log, main
@@ -25,7 +26,7 @@ from harp.daemon.config.model import DaemonConfig, GroupSettings, Policy, Schedu
 from harp.daemon.log import LogObserver, tell
 from harp.daemon.notify import Notifier
 from harp.daemon.on_role import OnRole
-from harp.engine.config import EngineConfig
+from harp.engine.config import EngineConfig, Protection, Security
 from harp.engine.effects import CommandAnswered, Dropped, Level, Log, Role, StateChanged
 from harp.engine.events import PeerChanged, PeerDown, PeerLeft, PeerLinkChanged, PeerUp
 from harp.tables.reasons import Reason
@@ -61,6 +62,18 @@ def test_an_own_fault_is_one_line_and_a_file(
     missing = tmp_path / "missing"
     with pytest.raises(Failure, match=r"please report it$"):
         main.run(_config(tmp_path, state_dir=missing), tmp_path / "harpd.toml")
+
+
+def test_a_kernel_without_policies_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none() -> NoReturn:
+        raise OSError(errno.EPROTONOSUPPORT, os.strerror(errno.EPROTONOSUPPORT))
+
+    monkeypatch.setattr(main, "inbound_policies", none)
+    config = daemon_config(tmp_path, group_config(Protection(Security.IPSEC)))
+    with pytest.raises(Failure, match=r"Protocol not supported; `modprobe xfrm_user`"):
+        main._demand_policies(config)
 
 
 def test_a_fault_in_a_callback_ends_harpd_but_one_of_a_task_does_not(tmp_path: Path) -> None:

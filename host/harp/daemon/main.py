@@ -230,7 +230,14 @@ def _demand_policies(config: DaemonConfig) -> None:
     """harp.md §7: `ipsec` without a policy that demands it is not what the operator believes."""
     if all(g.protection.security is not Security.IPSEC for g in config.engine.groups):
         return
-    faults = [str(fault) for fault in unprotected(config.engine.groups, inbound_policies())]
+    try:
+        policies = inbound_policies()
+    except OSError as error:
+        raise Failure(
+            f'security = "ipsec": the kernel does not tell its policies: {error.strerror or error};'
+            " `modprobe xfrm_user` loads what does"
+        ) from None
+    faults = [str(fault) for fault in unprotected(config.engine.groups, policies)]
     for fault in faults[1:]:
         LOGGER.error("%s", fault)
     if faults:

@@ -168,6 +168,14 @@ TEMPLATE = "tmpl proto esp mode transport level"
             ),
             1,
         ),
+        (
+            (
+                f"ip xfrm policy add src {HA2} dst {HA1} proto 135 dir in priority 9 "
+                f"{TEMPLATE} required\n"
+                "ip xfrm policy add src 2001:db8:7::9/48 dst 2001:db8:8::9/48 dir in priority 8"
+            ),
+            0,  # with bits behind its prefix, as the kernel takes it
+        ),
     ],
 )
 def test_the_kernels_policies_are_read(commands: str, faults: int, tmp_path: Path) -> None:

@@ -2,32 +2,29 @@
 
 Ref: linux/xfrm.h (struct xfrm_userpolicy_info, xfrm_user_tmpl); RFC 4301 §4.4.1 (SPD)
 
-pyroute2 knows nothing of XFRM, so the one dump that is needed is written here.
+pyroute2 knows nothing of XFRM, so the one dump that is needed is taken apart here.
 """
 
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import IPv6Address, IPv6Network
 from struct import Struct
 
-NETLINK_XFRM = 6
+from harp.daemon.netlink.connection import Netlink
+from harp.daemon.netlink.message import attributes, request
+
+XFRM = 6
+"""NETLINK_XFRM."""
 ESP = 50
 """IPv6 next header of ESP (RFC 4303 §2)."""
 
-_MSG_NEWPOLICY, _MSG_GETPOLICY = 0x13, 0x15
-_NLMSG_ERROR, _NLMSG_DONE = 2, 3
-_REQUEST_DUMP = 0x1 | 0x300
+_NEW_POLICY, _GET_POLICY = 0x13, 0x15
 _ATTRIBUTE_TMPL = 5
 _DIRECTION_IN, _ACTION_ALLOW, _TYPE_MAIN = 0, 0, 0
 _ATTRIBUTE_TYPE = 16
 
-_HEADER = Struct("=IHHII")
-"""struct nlmsghdr."""
-_ATTRIBUTE = Struct("=HH")
-"""struct nlattr."""
 _SELECTOR = Struct("=16s16s4xHHHBBB3xiI")
 """struct xfrm_selector: destination, source, source port and mask, family, prefix lengths,
 protocol, interface, user."""
@@ -36,7 +33,6 @@ _POLICY = Struct("=56s64s32sIIBBBB4x")
 _TEMPLATE = Struct("=16s4sB3xH2x16sIBBB1xIII")
 """struct xfrm_user_tmpl: destination, SPI, protocol, family, source, reqid, mode, share,
 optional …"""
-_RECEIVE_OCTETS = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,44 +93,27 @@ def inbound_policies() -> list[InboundPolicy]:
     """All inbound IPv6 policies of this network namespace, in the order in which they are asked.
 
     Raises `OSError` where the kernel has no XFRM or this process may not ask (CAP_NET_ADMIN)."""
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_XFRM) as asked:
-        asked.bind((0, 0))
-        asked.send(_HEADER.pack(_HEADER.size + 64, _MSG_GETPOLICY, _REQUEST_DUMP, 1, 0) + bytes(64))
-        found = [
-            policy
-            for kind, payload in _messages(asked)
-            if kind == _MSG_NEWPOLICY and (policy := _parse(payload))
-        ]
+    netlink = Netlink(XFRM)
+    try:
+        answers = netlink.dump(request(_GET_POLICY, 0, bytes(64)), "reading security policies")
+    finally:
+        netlink.close()
+    found = [p for a in answers if a.kind == _NEW_POLICY and (p := _parse(a.body))]
     return sorted(found, key=lambda policy: (policy.priority, policy.index))
-
-
-def _messages(asked: socket.socket) -> Iterator[tuple[int, bytes]]:
-    while True:
-        datagram = asked.recv(_RECEIVE_OCTETS)
-        at = 0
-        while at < len(datagram):
-            length, kind, *_ = _HEADER.unpack_from(datagram, at)
-            payload = datagram[at + _HEADER.size : at + length]
-            if kind == _NLMSG_DONE:
-                return
-            if kind == _NLMSG_ERROR:
-                code = -int.from_bytes(payload[:4], "little", signed=True)
-                raise OSError(code, "the kernel does not tell its security policies")
-            yield kind, payload
-            at += -(-length // 4) * 4
 
 
 def _parse(payload: bytes) -> InboundPolicy | None:
     selector, _, _, priority, index, direction, action, _, _ = _POLICY.unpack_from(payload)
     to, by, port, mask, family, to_length, by_length, protocol, _, _ = _SELECTOR.unpack(selector)
-    attributes = dict(_attributes(payload[_POLICY.size :]))
-    main = attributes.get(_ATTRIBUTE_TYPE, b"\0")[0] == _TYPE_MAIN
+    found = attributes(payload, _POLICY.size)
+    main = found.get(_ATTRIBUTE_TYPE, b"\0")[0] == _TYPE_MAIN
     # An unspecified family is that of a policy for everything (`::/0` without addresses).
     if direction != _DIRECTION_IN or not main or family not in (socket.AF_INET6, 0):
         return None
     return InboundPolicy(
-        source=IPv6Network((by, by_length)),
-        destination=IPv6Network((to, to_length)),
+        # The kernel takes, and tells, selectors with bits behind their prefix.
+        source=IPv6Network((by, by_length), strict=False),
+        destination=IPv6Network((to, to_length), strict=False),
         protocol=protocol,
         priority=priority,
         index=index,
@@ -143,16 +122,6 @@ def _parse(payload: bytes) -> InboundPolicy | None:
         allow=action == _ACTION_ALLOW,
         templates=tuple(
             Template(protocol=fields[2], transport=fields[6] == 0, optional=fields[8] != 0)
-            for fields in _TEMPLATE.iter_unpack(attributes.get(_ATTRIBUTE_TMPL, b""))
+            for fields in _TEMPLATE.iter_unpack(found.get(_ATTRIBUTE_TMPL, b""))
         ),
     )
-
-
-def _attributes(payload: bytes) -> Iterator[tuple[int, bytes]]:
-    at = 0
-    while at + _ATTRIBUTE.size <= len(payload):
-        length, kind = _ATTRIBUTE.unpack_from(payload, at)
-        if length < _ATTRIBUTE.size:
-            return
-        yield kind, payload[at + _ATTRIBUTE.size : at + length]
-        at += -(-length // 4) * 4
