@@ -6,15 +6,11 @@ Ref: nft(8), libnftables-json(5)
 from __future__ import annotations
 
 import json
-import shutil
-import subprocess
 from dataclasses import dataclass
 
 from harp.cli.common import Failure
 from harp.daemon.filter.ruleset import DROPPED, FRAMES, REMOVE, TABLE, Filter, ruleset
-
-_TIMEOUT_S = 30.0
-"""Some milliseconds where the processor is free; nft is an ordinary process, and waits."""
+from harp.daemon.netlink.nft import run_nft
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,26 +69,9 @@ def _named(packets: dict[str, int], prefix: str) -> dict[str, int]:
 
 
 def _nft(*words: str, text: str = "") -> str:
-    program = shutil.which("nft", path="/usr/sbin:/sbin:/usr/bin:/bin:/usr/local/sbin")
-    if program is None:
-        raise Failure(
-            "the software filter needs nft: install the package nftables, "
-            "or set enabled = false in [filter]"
-        )
     try:
-        done = subprocess.run(
-            [program, *words],
-            input=text,
-            capture_output=True,
-            text=True,
-            timeout=_TIMEOUT_S,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise Failure(f"the software filter: nft took longer than {_TIMEOUT_S:g} s") from None
+        return run_nft(*words, script=text)
+    except FileNotFoundError as error:
+        raise Failure(f"the software filter: {error}, or set enabled = false in [filter]") from None
     except OSError as error:
-        raise Failure(f"the software filter: {program}: {error.strerror}") from None
-    if done.returncode:
-        why = (done.stderr.strip().splitlines() or ["no reason given"])[0]
-        raise Failure(f"the software filter is not loaded: nft: {why}")
-    return done.stdout
+        raise Failure(f"the software filter: {error}") from None

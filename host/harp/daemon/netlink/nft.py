@@ -7,6 +7,7 @@ Starting nft takes milliseconds and parses text; elements come by the hundred th
 
 from __future__ import annotations
 
+import shutil
 import socket
 import struct
 import subprocess
@@ -26,6 +27,10 @@ from harp.daemon.netlink.message import (
     text,
 )
 
+_PLACES = "/usr/sbin:/sbin:/usr/bin:/bin:/usr/local/sbin"
+"""Where nft is: not on the path of every user."""
+_TIMEOUT_S = 30.0
+"""Some milliseconds where the processor is free; nft is an ordinary process, and waits."""
 _SUBSYSTEM = 10
 """NFNL_SUBSYS_NFTABLES."""
 _BEGIN, _END = 0x10, 0x11
@@ -39,17 +44,35 @@ _TWO_HEADS = struct.Struct("=HHHH")
 """Lengths and types of an attribute and of the first one in it."""
 
 
+def run_nft(*words: str, script: str = "") -> str:
+    """What nft(8) prints. Raises FileNotFoundError: there is none; OSError, whose text is for
+    people: it failed."""
+    program = shutil.which("nft", path=_PLACES)
+    if program is None:
+        raise FileNotFoundError("there is no `nft`: install the package nftables")
+    try:
+        done = subprocess.run(
+            (program, *words),
+            input=script,
+            capture_output=True,
+            text=True,
+            timeout=_TIMEOUT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise OSError(f"nft took longer than {_TIMEOUT_S:g} s") from None
+    if done.returncode:
+        said = done.stderr.strip().splitlines() or [f"status {done.returncode}"]
+        raise OSError(f"nft: {said[0]}")
+    return done.stdout
+
+
 def load(script: str, what: str) -> None:
     """Gives nft a script. Raises OSError, whose text begins with `what`."""
     try:
-        done = subprocess.run(
-            ("nft", "-f", "-"), input=script, capture_output=True, text=True, check=False
-        )
-    except FileNotFoundError:
-        raise OSError(f"{what}: there is no `nft`; install nftables") from None
-    if done.returncode:
-        said = done.stderr.strip().splitlines() or [f"status {done.returncode}"]
-        raise OSError(f"{what}: nft: {said[0]}")
+        run_nft("-f", "-", script=script)
+    except OSError as error:
+        raise OSError(f"{what}: {error}") from None
 
 
 def remove_table(name: str) -> None:
