@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from harp.daemon.config.check import check as check_file
-from harp.daemon.config.load import DEFAULT_FILE, load
+from harp.daemon.config.load import load
+from harp.daemon.config.option import config_option
 from harp.daemon.main import run
 from harp.daemon.undo import undo as undo_all
 
@@ -17,14 +18,7 @@ from harp.daemon.undo import undo as undo_all
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Example: harpd -c /etc/harp/harpd.toml --check",
 )
-@click.option(
-    "-c",
-    "--config",
-    type=click.Path(path_type=Path, dir_okay=False),
-    default=DEFAULT_FILE,
-    show_default=True,
-    help="Configuration file.",
-)
+@config_option()
 @click.option("--undo", is_flag=True, help="Withdraw what a dead harpd left behind, and stop.")
 @click.option("--check", is_flag=True, help="Say whether the configuration is right, and stop.")
 @click.option("--json", "as_json", is_flag=True, help="With --check: print a JSON object.")

@@ -8,7 +8,8 @@ import click
 
 from harp.cli.asking import json_option, print_json, wants_json
 from harp.cli.common import Failure
-from harp.daemon.config.load import DEFAULT_FILE, load
+from harp.daemon.config.load import load
+from harp.daemon.config.option import config_option
 from harp.daemon.protection.swanctl import configuration
 from harp.engine.config import Security
 
@@ -16,14 +17,7 @@ from harp.engine.config import Security
 @click.command(
     name="ipsec-config", epilog="Example: harpctl ipsec-config > /etc/swanctl/conf.d/harp.conf"
 )
-@click.option(
-    "-c",
-    "--config",
-    type=click.Path(path_type=Path, dir_okay=False),
-    default=DEFAULT_FILE,
-    show_default=True,
-    help="Configuration file of harpd; the daemon need not run.",
-)
+@config_option("Configuration file of harpd; the daemon need not run.")
 @json_option
 @click.pass_context
 def ipsec_config(context: click.Context, config: Path, as_json: bool) -> None:

@@ -15,6 +15,7 @@ from logging.handlers import QueueHandler
 from typing import TextIO
 
 from harp.daemon.config.model import LogLevel
+from harp.daemon.names import MemberNames
 from harp.daemon.parts import PeerEffect
 from harp.daemon.privileges import as_the_loop
 from harp.engine.config import EngineConfig
@@ -121,11 +122,7 @@ class LogObserver:
     """`parts.Observer` that writes lines."""
 
     def __init__(self, config: EngineConfig) -> None:
-        self._names = {
-            (group.group, member.identity): member.name
-            for group in config.groups
-            for member in group.members
-        }
+        self._names = MemberNames(config)
 
     def role(self, change: StateChanged) -> None:
         """Always worth a line."""
@@ -133,7 +130,7 @@ class LogObserver:
 
     def peer(self, change: PeerEffect) -> None:
         """Changes of flags and preference are for `debug`."""
-        name = self._names.get((change.group, change.peer)) or str(IPv6Address(change.peer))
+        name = self._names.of(change.group, change.peer)
         match change:
             case PeerUp():
                 LOGGER.info("group %d: %s is up", change.group, name)

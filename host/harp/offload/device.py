@@ -295,9 +295,6 @@ class DeviceStatus:
 class Device(Protocol):
     """An offload; its notices come through whoever runs it."""
 
-    def configure(self, settings: Settings) -> None:
-        """For the next connection."""
-
     def put_peer(self, spec: PeerSpec) -> None:
         """Adds or updates; ends in `PeerInstalled` or `PeerRejected`."""
 

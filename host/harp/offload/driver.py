@@ -188,10 +188,6 @@ class Driver:
 
     # Device
 
-    def configure(self, settings: Settings) -> None:
-        """For the next connection."""
-        self._settings = settings
-
     def put_peer(self, spec: PeerSpec) -> None:
         """Adds or updates a peer."""
         self._peers.put(spec)

@@ -14,9 +14,9 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from ipaddress import IPv6Address
 from typing import TypeAlias, assert_never
 
+from harp.daemon.names import MemberNames
 from harp.daemon.parts import PeerEffect
 from harp.engine.config import EngineConfig
 from harp.engine.effects import CommandAnswered, Dropped, Log, StateChanged
@@ -62,11 +62,7 @@ class EventLog:
         config: EngineConfig,
         wall_clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self._names = {
-            (group.group, member.identity): member.name
-            for group in config.groups
-            for member in group.members
-        }
+        self._names = MemberNames(config)
         self._wall_clock = wall_clock
         self._kept: deque[Event] = deque(maxlen=KEPT)
         self._feeds: list[Feed] = []
@@ -107,7 +103,7 @@ class EventLog:
 
     def peer(self, change: PeerEffect) -> None:
         """A peer changed."""
-        name = self._names.get((change.group, change.peer)) or str(IPv6Address(change.peer))
+        name = self._names.of(change.group, change.peer)
         link = change.link if isinstance(change, PeerLinkChanged) else None
         self._add("peer", change.group, peer=name, change=change_word(change), link=link)
 

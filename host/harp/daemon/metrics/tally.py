@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from ipaddress import IPv6Address
 
 from harp.daemon.control.events import change_word
+from harp.daemon.names import MemberNames
 from harp.daemon.parts import PeerEffect
 from harp.engine.config import EngineConfig
 from harp.engine.effects import CommandAnswered, Dropped, Log, StateChanged
@@ -23,11 +23,7 @@ class Tally:
         """By reason: what belongs to no group."""
         self.commands: Counter[tuple[int, str]] = Counter()
         """By group, and whether it was `done` or `refused`."""
-        self._names = {
-            (group.group, member.identity): member.name
-            for group in config.groups
-            for member in group.members
-        }
+        self._names = MemberNames(config)
 
     def role(self, change: StateChanged) -> None:
         """A role changed."""
@@ -35,8 +31,7 @@ class Tally:
 
     def peer(self, change: PeerEffect) -> None:
         """A peer changed."""
-        key = change.group, change.peer
-        name = self._names.get(key) or str(IPv6Address(change.peer))
+        name = self._names.of(change.group, change.peer)
         self.peers[change.group, name, change_word(change)] += 1
 
     def dropped(self, drop: Dropped) -> None:

@@ -9,32 +9,34 @@ port as a router's.
 
 from __future__ import annotations
 
-import ctypes
 import socket
 import struct
 
+from harp.daemon.sockets.filters import (
+    JUMP_EQUAL,
+    LOAD_BYTE,
+    RETURN,
+    Instruction,
+    attach,
+    nothing,
+)
 from harp.tables.icmpv6 import NEIGHBOR_ADVERTISEMENT, NEIGHBOR_SOLICITATION, NEXT_HEADER
 from harp.tables.ipv6 import ETHERTYPE_IPV6, FIXED_HEADER_OCTETS
 
 _SOL_PACKET, _ADD_MEMBERSHIP, _ALL_MULTICAST = 263, 1, 2
-_ATTACH_FILTER = 26
 _BUFFER_OCTETS = 1 << 20
 _OCTETS = 2048
-_LOAD_OCTET, _JUMP_EQUAL, _RETURN = 0x30, 0x15, 0x06
-"""Classic BPF: `ldb [k]`, `jeq #k`, `ret #k`."""
-_INSTRUCTION = struct.Struct("=HBBI")
 _NEXT_HEADER_AT = 6
 
-_NEIGHBORS = (
-    (_LOAD_OCTET, 0, 0, _NEXT_HEADER_AT),
-    (_JUMP_EQUAL, 0, 4, NEXT_HEADER),
-    (_LOAD_OCTET, 0, 0, FIXED_HEADER_OCTETS),
-    (_JUMP_EQUAL, 1, 0, NEIGHBOR_SOLICITATION),
-    (_JUMP_EQUAL, 0, 1, NEIGHBOR_ADVERTISEMENT),
-    (_RETURN, 0, 0, _OCTETS),
-    (_RETURN, 0, 0, 0),
-)
-_NOTHING = ((_RETURN, 0, 0, 0),)
+_NEIGHBORS = [
+    Instruction(LOAD_BYTE, 0, 0, _NEXT_HEADER_AT),
+    Instruction(JUMP_EQUAL, 0, 4, NEXT_HEADER),
+    Instruction(LOAD_BYTE, 0, 0, FIXED_HEADER_OCTETS),
+    Instruction(JUMP_EQUAL, 1, 0, NEIGHBOR_SOLICITATION),
+    Instruction(JUMP_EQUAL, 0, 1, NEIGHBOR_ADVERTISEMENT),
+    Instruction(RETURN, 0, 0, _OCTETS),
+    Instruction(RETURN, 0, 0, 0),
+]
 
 
 class LinkSocket:
@@ -63,10 +65,7 @@ class LinkSocket:
 
     def listen(self, wanted: bool) -> None:
         """Whether neighbor discovery wakes anybody."""
-        program = _NEIGHBORS if wanted else _NOTHING
-        code = ctypes.create_string_buffer(b"".join(_INSTRUCTION.pack(*each) for each in program))
-        attach = struct.pack("@HP", len(program), ctypes.addressof(code))
-        self._socket.setsockopt(socket.SOL_SOCKET, _ATTACH_FILTER, attach)
+        attach(self._socket, _NEIGHBORS if wanted else nothing())
 
     def receive(self) -> tuple[bytes, bytes] | None:
         """The next IPv6 packet and the hardware address it came from; None: nothing waits, or the

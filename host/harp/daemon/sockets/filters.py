@@ -17,10 +17,8 @@ from harp.daemon.sockets.options import SO_ATTACH_FILTER
 from harp.tables.ipv6 import FIXED_HEADER_OCTETS, NextHeader
 from harp.tables.mh import HOP_LIMIT, NEXT_HEADER
 
-_LOAD_BYTE = 0x30
-_LOAD_WORD = 0x20
-_JUMP_EQUAL = 0x15
-_RETURN = 0x06
+LOAD_HALF, LOAD_BYTE, LOAD_WORD, JUMP_EQUAL, RETURN = 0x28, 0x30, 0x20, 0x15, 0x06
+"""`ldh [k]`, `ldb [k]`, `ld [k]`, `jeq #k`, `ret #k` of linux/bpf_common.h."""
 _NETWORK = 0xFFF0_0000
 """SKF_NET_OFF."""
 _PACKET_TYPE = 0xFFFF_F004
@@ -51,20 +49,20 @@ def members_only(
     Two sockets share what arrives: so a flood of anything else fills a buffer of its own and
     delays no HELLO. No sources, or too many: HARP from anybody counts as from members."""
     hit, miss = (_NONE, _ALL) if others else (_ALL, _NONE)
-    program = [Instruction(_LOAD_BYTE, 0, 0, _MH_TYPE), *_unless(mh_type, miss)]
+    program = [Instruction(LOAD_BYTE, 0, 0, _MH_TYPE), *_unless(mh_type, miss)]
     if not any_hop_limit:
-        program += [Instruction(_LOAD_BYTE, 0, 0, _NETWORK + _HOP_LIMIT)]
+        program += [Instruction(LOAD_BYTE, 0, 0, _NETWORK + _HOP_LIMIT)]
         program += _unless(HOP_LIMIT, miss)
     if not 0 < len(sources) <= _MOST:
-        return [*program, Instruction(_RETURN, 0, 0, hit)]
+        return [*program, Instruction(RETURN, 0, 0, hit)]
     for address in sorted(sources):
         program += _if_source(address, hit)
-    return [*program, Instruction(_RETURN, 0, 0, miss)]
+    return [*program, Instruction(RETURN, 0, 0, miss)]
 
 
 def _unless(value: int, result: int) -> list[Instruction]:
     """Ends with a result unless the accumulator has a value."""
-    return [Instruction(_JUMP_EQUAL, 1, 0, value), Instruction(_RETURN, 0, 0, result)]
+    return [Instruction(JUMP_EQUAL, 1, 0, value), Instruction(RETURN, 0, 0, result)]
 
 
 def _if_source(address: bytes, result: int) -> list[Instruction]:
@@ -73,27 +71,27 @@ def _if_source(address: bytes, result: int) -> list[Instruction]:
     words = struct.unpack("!4I", address)
     for index, word in enumerate(words):
         past = 2 * (len(words) - 1 - index) + 1
-        program.append(Instruction(_LOAD_WORD, 0, 0, _NETWORK + _SOURCE + 4 * index))
-        program.append(Instruction(_JUMP_EQUAL, 0, past, word))
-    return [*program, Instruction(_RETURN, 0, 0, result)]
+        program.append(Instruction(LOAD_WORD, 0, 0, _NETWORK + _SOURCE + 4 * index))
+        program.append(Instruction(JUMP_EQUAL, 0, past, word))
+    return [*program, Instruction(RETURN, 0, 0, result)]
 
 
 def home_address_option() -> list[Instruction]:
     """For a packet socket of IPv6: to this machine, Destination Options, then 135."""
     return [
-        Instruction(_LOAD_BYTE, 0, 0, _PACKET_TYPE),
+        Instruction(LOAD_BYTE, 0, 0, _PACKET_TYPE),
         *_unless(socket.PACKET_HOST, _NONE),
-        Instruction(_LOAD_BYTE, 0, 0, _NETWORK + _NEXT_HEADER),
+        Instruction(LOAD_BYTE, 0, 0, _NETWORK + _NEXT_HEADER),
         *_unless(NextHeader.DESTINATION_OPTIONS, _NONE),
-        Instruction(_LOAD_BYTE, 0, 0, _NETWORK + FIXED_HEADER_OCTETS),
+        Instruction(LOAD_BYTE, 0, 0, _NETWORK + FIXED_HEADER_OCTETS),
         *_unless(NEXT_HEADER, _NONE),
-        Instruction(_RETURN, 0, 0, _ALL),
+        Instruction(RETURN, 0, 0, _ALL),
     ]
 
 
 def nothing() -> list[Instruction]:
     """For a socket that only sends."""
-    return [Instruction(_RETURN, 0, 0, _NONE)]
+    return [Instruction(RETURN, 0, 0, _NONE)]
 
 
 def attach(opened: socket.socket, program: list[Instruction]) -> None:

@@ -12,6 +12,7 @@ import click
 
 from harp.cli.common import run
 from harp.daemon.config.load import DEFAULT_FILE
+from harp.daemon.config.option import config_option
 
 _FILES = {"unit": "harpd.service", "sysusers": "harp.sysusers.conf"}
 _HARPD = "/usr/bin/harpd"
@@ -28,14 +29,7 @@ def text(which: str, config: Path = DEFAULT_FILE, harpd: Path = Path(_HARPD)) ->
     epilog="Example: python -m harp.daemon.systemd unit > /etc/systemd/system/harpd.service",
 )
 @click.argument("which", type=click.Choice(list(_FILES)), default="unit")
-@click.option(
-    "-c",
-    "--config",
-    type=click.Path(readable=False, path_type=Path),
-    default=DEFAULT_FILE,
-    show_default=True,
-    help="Configuration file that the unit names.",
-)
+@config_option("Configuration file that the unit names.")
 def systemd(which: str, config: Path) -> None:
     """Print the unit of harpd, or the sysusers file that makes its user."""
     click.echo(text(which, config, Path(sys.executable).with_name("harpd")), nl=False)

@@ -18,7 +18,15 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
-from harp.daemon.sockets.filters import Instruction, attach
+from harp.daemon.sockets.filters import (
+    JUMP_EQUAL,
+    LOAD_BYTE,
+    LOAD_HALF,
+    LOAD_WORD,
+    RETURN,
+    Instruction,
+    attach,
+)
 from harp.lab.netns import packets, plan
 from harp.lab.netns.namespaces import entered
 from harp.lab.netns.threads import Station
@@ -47,29 +55,28 @@ PACKET_IGNORE_OUTGOING = 23
 SILENCE_NS = NS_PER_S // 10
 """What the history shows as silence; with HELLOs every 10 ms three detection times."""
 _ETH_P_ALL = 3
-_HALF, _BYTE, _WORD, _EQUAL, _RETURN = 0x28, 0x30, 0x20, 0x15, 0x06
 _VIRTUAL_WORDS = struct.unpack("!4I", plan.VIRTUAL.packed)
 
 PROGRAM = [
-    Instruction(_HALF, 0, 0, 12),
-    Instruction(_EQUAL, 0, 16, ETHERTYPE_IPV6),
-    Instruction(_BYTE, 0, 0, ETHERNET_OCTETS + 6),
-    Instruction(_EQUAL, 6, 0, ICMPV6),
-    Instruction(_EQUAL, 0, 13, MOBILITY),
-    Instruction(_BYTE, 0, 0, _PAYLOAD + 2),
-    Instruction(_EQUAL, 0, 11, HARP_MH.type),
-    Instruction(_BYTE, 0, 0, _PAYLOAD + 6),
-    Instruction(_EQUAL, 9, 0, HarpType.SS_REP),
-    Instruction(_EQUAL, 8, 7, HarpType.SS_ACK),
-    Instruction(_BYTE, 0, 0, _PAYLOAD),
-    Instruction(_EQUAL, 5, 0, NEIGHBOR_ADVERTISEMENT),
-    Instruction(_EQUAL, 0, 5, packets.ECHO_REPLY),
-    Instruction(_WORD, 0, 0, _SOURCE + 8),
-    Instruction(_EQUAL, 0, 3, _VIRTUAL_WORDS[2]),
-    Instruction(_WORD, 0, 0, _SOURCE + 12),
-    Instruction(_EQUAL, 0, 1, _VIRTUAL_WORDS[3]),
-    Instruction(_RETURN, 0, 0, 0x40000),
-    Instruction(_RETURN, 0, 0, 0),
+    Instruction(LOAD_HALF, 0, 0, 12),
+    Instruction(JUMP_EQUAL, 0, 16, ETHERTYPE_IPV6),
+    Instruction(LOAD_BYTE, 0, 0, ETHERNET_OCTETS + 6),
+    Instruction(JUMP_EQUAL, 6, 0, ICMPV6),
+    Instruction(JUMP_EQUAL, 0, 13, MOBILITY),
+    Instruction(LOAD_BYTE, 0, 0, _PAYLOAD + 2),
+    Instruction(JUMP_EQUAL, 0, 11, HARP_MH.type),
+    Instruction(LOAD_BYTE, 0, 0, _PAYLOAD + 6),
+    Instruction(JUMP_EQUAL, 9, 0, HarpType.SS_REP),
+    Instruction(JUMP_EQUAL, 8, 7, HarpType.SS_ACK),
+    Instruction(LOAD_BYTE, 0, 0, _PAYLOAD),
+    Instruction(JUMP_EQUAL, 5, 0, NEIGHBOR_ADVERTISEMENT),
+    Instruction(JUMP_EQUAL, 0, 5, packets.ECHO_REPLY),
+    Instruction(LOAD_WORD, 0, 0, _SOURCE + 8),
+    Instruction(JUMP_EQUAL, 0, 3, _VIRTUAL_WORDS[2]),
+    Instruction(LOAD_WORD, 0, 0, _SOURCE + 12),
+    Instruction(JUMP_EQUAL, 0, 1, _VIRTUAL_WORDS[3]),
+    Instruction(RETURN, 0, 0, 0x40000),
+    Instruction(RETURN, 0, 0, 0),
 ]
 """HARP but log messages, Neighbor Advertisements, echo replies of the virtual address."""
 
