@@ -8,7 +8,7 @@ cannot start raises `harp.cli.common.Failure` from `open` with one line that say
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
@@ -72,6 +72,10 @@ class Listener(Protocol):
 
 class Sender(Protocol):
     """Puts packets on the wire; never raises: errors are counted and told once."""
+
+    @property
+    def counters(self) -> Mapping[str, int]:
+        """Packets that did not leave, by name of the error; `link_down`: kept back."""
 
     def send(self, packet: SendPacket) -> None:
         """One packet, from its source address, by its link."""
@@ -140,6 +144,10 @@ class DataPlane(Protocol):
 
 class Announcer(Protocol):
     """Neighbor discovery for addresses that are not on this machine (harp.md §9)."""
+
+    @property
+    def counters(self) -> Mapping[str, int]:
+        """`advertised`, `answered`, `conflicts`, `unsent`."""
 
     def open(self) -> None:
         """Sockets on each link. `Failure`: cannot work here."""

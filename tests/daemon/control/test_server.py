@@ -84,6 +84,7 @@ def test_status_has_the_keys_that_were_shipped(tmp_path: Path) -> None:
         found = await call(here, "status")
         assert list(found) == ["harpd", "groups", "data_plane", "guard", "offload"]
         keys = ["version", "pid", "configuration", "since", "lost", "rested_us"]
+        keys += ["unsent", "neighbors"]
         assert list(found["harpd"]) == keys
         assert found["harpd"]["lost"] == {"members": 0, "mobility": 3, "discovery": 0}
         assert found["harpd"]["pid"] == os.getpid()

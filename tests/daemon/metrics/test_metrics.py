@@ -270,6 +270,8 @@ def everything() -> Snapshot:
         tally,
         {"mobility": 3},
         500_000,
+        {"ENOBUFS": 1},
+        {"advertised": 2},
     )
 
 

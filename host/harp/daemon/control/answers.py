@@ -1,7 +1,7 @@
 """What is answered to each question: values for JSON, taken at one moment of the loop.
 
 Keys of `status`, kept once shipped: `harpd` (`version`, `pid`, `configuration`, `since`, `lost`,
-`rested_us`),
+`rested_us`, `unsent`, `neighbors`),
 `groups` (`engine.status.GroupStatus` each), `data_plane`, `guard`, `offload` (`daemon.parts`).
 Keys of a command's answer: `group`, `command`, `done`, `refusals` (`name`, `text` each).
 """
@@ -85,6 +85,8 @@ class Answers:
                 "since": self._since,
                 "lost": self._parts.listener.lost(),
                 "rested_us": self._runtime.rested_us,
+                "unsent": dict(self._parts.sender.counters),
+                "neighbors": dict(self._parts.announcer.counters),
             },
             "groups": self._runtime.status(),
             "data_plane": self._parts.data_plane.status(),

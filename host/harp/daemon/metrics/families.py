@@ -53,6 +53,10 @@ class Snapshot:
     """Datagrams that found no room, by what they were for."""
     rested_us: int
     """Rests of a loop that had more to do than it may."""
+    unsent: Mapping[str, int]
+    """Packets that did not leave, by name of the error."""
+    neighbors: Mapping[str, int]
+    """What neighbor discovery did."""
 
 
 def families(shot: Snapshot) -> Iterator[Metric]:
@@ -265,6 +269,18 @@ def _parts(shot: Snapshot) -> Iterator[Metric]:
         "Datagrams that found no room because harpd was busy.",
         ("socket",),
         (((name,), count) for name, count in shot.lost.items()),
+    )
+    yield _counter(
+        "harp_unsent_packets",
+        "Packets that did not leave, by name of the error; link_down: kept back.",
+        ("reason",),
+        (((name,), count) for name, count in shot.unsent.items()),
+    )
+    yield _counter(
+        "harp_neighbor_events",
+        "Advertisements of home addresses, answers, conflicts, and what could not be sent.",
+        ("event",),
+        (((name,), count) for name, count in shot.neighbors.items()),
     )
     yield _counter(
         "harp_rested_seconds",

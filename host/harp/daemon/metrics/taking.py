@@ -47,6 +47,8 @@ class Taker:
             tally=self._tally,
             lost=parts.listener.lost(),
             rested_us=self._runtime.rested_us,
+            unsent=parts.sender.counters,
+            neighbors=parts.announcer.counters,
         )
 
     async def filter_counts(self) -> FilterStatus | None:
