@@ -41,7 +41,8 @@ class Fence(wiring.Component):
     clocks behind the last word.
 
     An address matches in its leading `prefix_len` bits; one that begins with an octet of 0, as `::`
-    does, is unused (RFC 4291 §2.4 reserves them). No back-pressure.
+    does, is unused (RFC 4291 §2.4 reserves them). The first that matches decides: the host's own
+    addresses pass (`own`) before a prefix that covers them. No back-pressure.
     """
 
     i: In(stream.Signature(WORD, always_ready=True))
@@ -120,11 +121,12 @@ class Fence(wiring.Component):
         """Compares the target with one address a clock: row, octets, all of it."""
         lengths = FENCE.reset_of(FENCE.field("prefix_len"))
         addresses = memory.Memory(shape=ADDRESS, depth=FENCE_ADDRESSES, init=[])
-        prefixes = memory.Memory(shape=8, depth=FENCE_ADDRESSES, init=[lengths] * FENCE_ADDRESSES)
+        # Length, and whether it is the host's own.
+        prefixes = memory.Memory(shape=9, depth=FENCE_ADDRESSES, init=[lengths] * FENCE_ADDRESSES)
         m.submodules.addresses, m.submodules.prefixes = addresses, prefixes
         index, running = Signal(range(FENCE_ADDRESSES)), Signal()
         rows, told = [], self.word
-        for ram, first, bits in ((addresses, 0, WORD_BITS), (prefixes, ADDRESS // WORD_BITS, 8)):
+        for ram, first, bits in ((addresses, 0, WORD_BITS), (prefixes, ADDRESS // WORD_BITS, 9)):
             write, read = ram.write_port(granularity=bits), ram.read_port(domain="comb")
             numbers = range(first, first + len(read.data) // bits)
             m.d.comb += [
@@ -141,8 +143,9 @@ class Fence(wiring.Component):
         address, differs = Signal(ADDRESS), Signal(OCTETS)
         # Of the prefix: octets that count whole, the one that counts in part, and its bits.
         whole, partial, bits = Signal(OCTETS), Signal(OCTETS), Signal(8)
-        octets, rest = rows[1][3:], rows[1][:3]
-        used, steps, hit = Signal(), Signal(2), Signal()
+        octets, rest = rows[1][3:8], rows[1][:3]
+        used, steps, hit, decided = Signal(), Signal(2), Signal(), Signal()
+        own = Signal(2)  # of the row in `address`, and of that in `differs`
         m.d.sync += [
             address.eq(rows[0]),
             whole.eq(Cat(octets > n for n in range(OCTETS))),
@@ -150,15 +153,16 @@ class Fence(wiring.Component):
             bits.eq(Cat(rest > 7 - n for n in range(8))),
             steps.eq(Cat(running, steps)),
             used.eq(address[:8].any()),
+            own.eq(Cat(rows[1][8], own)),
         ]
         for n in range(OCTETS):
             change = self._target.word_select(n, 8) ^ address.word_select(n, 8)
             counts = whole[n].replicate(8) | (partial[n].replicate(8) & bits)
             m.d.sync += differs[n].eq((change & counts).any())
-        with m.If(steps[1]):
-            m.d.sync += hit.eq(hit | (used & ~differs.any()))
+        with m.If(steps[1] & used & ~differs.any() & ~decided):
+            m.d.sync += [hit.eq(~own[1]), decided.eq(1)]
         with m.If(self._asks):
-            m.d.sync += hit.eq(0)
+            m.d.sync += [hit.eq(0), decided.eq(0)]
         return hit
 
     def _judge(self, m: Module, hit: Value) -> None:

@@ -103,7 +103,7 @@ def bench_config() -> Config:
         local=(OWN, HOME),
         peers=tuple(_bench_peer(n) for n in range(golden.PEERS)),
         buckets=shared + news,
-        fence=(Fenced(OWN), Fenced(HOME, 64)),
+        fence=(Fenced(OWN), Fenced(HOME[:15] + b"\x55", own=True), Fenced(HOME, 64)),
     )
 
 

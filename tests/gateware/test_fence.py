@@ -12,14 +12,17 @@ from harp_gateware.layouts import FrameError
 
 FENCE = BY_NAME["fence"]
 HARP_MH = 11
-Entries = list[tuple[int, int]]  # address, first octet highest; prefix length
+OWN = 1 << 8
+"""Beside a prefix length: the host's own."""
+Entries = list[tuple[int, int]]  # address, first octet highest; prefix length, OWN
 
 
 def listed(target: bytes, entries: Entries) -> bool:
     number = int.from_bytes(target, "big")
-    return any(
-        address and (number ^ address) >> 128 - min(length, 128) == 0 for address, length in entries
-    )
+    for address, length in entries:
+        if address and (number ^ address) >> 128 - min(length % OWN, 128) == 0:
+            return length < OWN
+    return False
 
 
 class Made:
@@ -65,8 +68,10 @@ class Made:
 
 def test_what_a_fenced_host_may_not_send_is_marked() -> None:
     rng = random.Random(14)
-    entries = [(rng.getrandbits(128) | 1 << 127, length) for length in (128, 128, 64, 127, 9, 1)]
-    entries += [(0, 128), (rng.getrandbits(127) | 1, 128)]
+    entries = [(rng.getrandbits(128) | 1 << 127, length) for length in (128, 127, 64, 9, 1)]
+    own = entries[2][0] ^ 1, 128 | OWN  # in the /64 behind it
+    entries[2:2] = [own, (0, 128)]
+    entries.append((rng.getrandbits(127) | 1, 128))
     made = [Made(rng, entries) for _ in range(600)]
     dut, marks = Fence(), list[bool]()
     both = WithKeys(dut, {"fence_word": "word"})

@@ -239,7 +239,7 @@ def test_unfencing_before_the_fence_closes_keeps_it_open() -> None:
 
 
 def _fenced() -> Model:
-    fence = (Fenced(OWN), Fenced(HOME, 120))
+    fence = (Fenced(OWN), Fenced(HOME[:15] + b"\x55", own=True), Fenced(HOME, 120))
     model = running(replace(ARMED, fence=fence))
     model.advance(300_000)
     return model
@@ -275,6 +275,7 @@ CHAIN = (options_header(pad_n(6)),)
         (_advertisement(OWN), True),
         (replace(_advertisement(OWN), tags=(9, 5)), True),
         (_advertisement(HOME[:15] + b"\x77"), True),
+        (_advertisement(HOME[:15] + b"\x55"), False),
         (_advertisement(HOME[:14] + b"\x02\x00"), False),
         (_advertisement(STRANGER), False),
         (_advertisement(OWN, 135), False),

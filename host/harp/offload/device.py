@@ -93,6 +93,8 @@ class Fence:
 
     address: bytes
     prefix_len: int = 128
+    own: bool = False
+    """It may, whatever entries behind this one say."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -155,7 +155,8 @@ def prepare(identity: Identity, settings: Settings) -> Program:
         if index < len(settings.fence):
             entry = settings.fence[index]
             address = address_value(entry.address)
-            words = words_of("fence", address=address, prefix_len=entry.prefix_len)
+            prefix_len, own = entry.prefix_len, entry.own
+            words = words_of("fence", address=address, prefix_len=prefix_len, own=own)
         yield from _as_far_as_there(write("fence", index, words))
 
 

@@ -29,7 +29,7 @@ from harp.tables.offload import (
 from harp.tables.reasons import ACTIONS, DEFAULT_ACTIONS, OFFLOAD_REASONS, OUTCOMES
 from harp.tables.register_schema import WORD_BITS, Access, Field, Home, Register, checked
 
-MAP_VERSION = 1
+MAP_VERSION = 2
 MAGIC = 0x48415250
 """"HARP"."""
 PORTS = 2
@@ -231,11 +231,13 @@ _GUARD = (
                 doc="Target of NAs to drop, octet 0 lowest; unused if octet 0 is 0, as in ::.",
             ),
             Field("prefix_len", 8, RW, reset=128, doc="Leading bits that must match, 1 to 128."),
+            Field("own", 1, RW, doc="1: NAs for it pass, whatever entries behind it say."),
         ),
         count=FENCE_ADDRESSES,
         stride=8,
         home=Home.RAM,
-        doc="Addresses for which a fenced host may send no Neighbor Advertisement.",
+        doc="Addresses for which a fenced host may send no Neighbor Advertisement; the first that "
+        "matches decides.",
     ),
 )
 

@@ -122,7 +122,11 @@ def _fence(config: Config, index: int) -> dict[str, int]:
     if index >= len(config.fence):
         return {}
     entry = config.fence[index]
-    return {"address": _address(entry.address), "prefix_len": entry.prefix_len}
+    return {
+        "address": _address(entry.address),
+        "prefix_len": entry.prefix_len,
+        "own": int(entry.own),
+    }
 
 
 def _peer(index: int, peer: model.Peer | None) -> Iterator[tuple[Element, dict[str, int]]]:

@@ -246,9 +246,10 @@ class BoardRegisters(Registers):
     def _commit_fence(self, index: int, fields: Mapping[str, int]) -> None:
         entries = []
         for n in range(BY_NAME["fence"].count):
-            address, length = (self._value("fence", n, f) for f in ("address", "prefix_len"))
+            names = ("address", "prefix_len", "own")
+            address, length, own = (self._value("fence", n, name) for name in names)
             if address and 1 <= length <= 128:
-                entries.append(Fenced(_address(address), length))
+                entries.append(Fenced(_address(address), length, bool(own)))
         self.model.write(self.now, fence=tuple(entries))
 
     def _commit_slot(self, index: int, fields: Mapping[str, int]) -> None:

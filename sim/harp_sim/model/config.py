@@ -129,6 +129,8 @@ class Fenced:
 
     address: bytes
     prefix_len: int = 128
+    own: bool = False
+    """It may, whatever entries behind this one say."""
 
     def __post_init__(self) -> None:
         require(len(self.address) == 16, "fence address: 16 octets")

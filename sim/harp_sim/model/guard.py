@@ -123,7 +123,8 @@ class Guard:
         return False
 
     def _listed(self, target: bytes) -> bool:
-        return any(entry.covers(target) for entry in self._config.fence)
+        first = next((entry for entry in self._config.fence if entry.covers(target)), None)
+        return first is not None and not first.own
 
     def _grace_end_us(self) -> int | None:
         """When the host port's absence fires the watchdog; None: it will not."""

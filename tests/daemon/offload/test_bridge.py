@@ -16,6 +16,8 @@ from harp.engine.events import (
 from harp.offload.device import SlotKey, SlotMoved, SlotStopped
 from harp.offload.templates import MH_OFFSET, says_active, sequence_of
 from harp.tables.harp_types import HarpType
+from harp.tables.icmpv6 import NEIGHBOR_ADVERTISEMENT, NEXT_HEADER
+from harp_sim.build import Draft
 
 from .group_world import GROUP, LINK, MS, GroupWorld, S, address, options, standby_first
 
@@ -31,6 +33,12 @@ def settled(**settings: object) -> GroupWorld:
     assert world.run(lambda: world.driver.idle, 5 * S)
     world.run_us(3 * S)
     return world
+
+
+def advertisement(target: bytes) -> bytes:
+    """A frame of member 0."""
+    payload = bytes((NEIGHBOR_ADVERTISEMENT, 0, 0, 0, 0x60, 0, 0, 0)) + target
+    return Draft(address(1), address(2), payload, last=NEXT_HEADER).octets()
 
 
 def test_the_board_watches_absorbs_and_sends() -> None:
@@ -127,6 +135,9 @@ def test_a_killed_daemon_is_resigned_and_fenced_then_unfenced() -> None:
     )
     assert world.now - killed <= world.lease_us + 5 * MS, "the board said goodbye"
     assert world.run(lambda: world.board.model.guard.fenced, S)
+    blocks = world.board.model.guard.blocks
+    assert blocks(advertisement(address(0x100))) and blocks(advertisement(address(0xABC)))
+    assert not blocks(advertisement(address(1))), "who is fenced can still be reached"
     assert world.run(lambda: any(m.serving for m in world.members[1:]), S)
     world.restart()
     assert world.run(lambda: world.bridge.fenced, 2 * S)

@@ -118,11 +118,15 @@ def lease_ms(board: OffloadSettings, through: Sequence[Lane]) -> int:
 
 
 def _fences(groups: Sequence[GroupConfig]) -> Iterator[Fence]:
-    """Virtual addresses first: home prefixes that find no room matter less."""
+    """Virtual addresses first: home prefixes that find no room matter less. What a member has
+    itself is not fenced with the prefix: without its advertisements neighbors cannot send to it,
+    and keep what they would have sent for seconds."""
+    prefixes = dict.fromkeys(p for group in groups for p in group.home_prefixes if p.length)
     for group in groups:
         if group.virtual_address:
             yield Fence(group.virtual_address)
-    for group in groups:
-        for prefix in group.home_prefixes:
-            if prefix.length:
-                yield Fence(prefix.address, prefix.length)
+    for address in dict.fromkeys(a for group in groups for a in group.me.addresses):
+        if any(prefix.contains(address) for prefix in prefixes):
+            yield Fence(address, own=True)
+    for prefix in prefixes:
+        yield Fence(prefix.address, prefix.length)
