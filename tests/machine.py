@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -52,19 +54,24 @@ def run(tmp_path: Path, *scenes: str, modules: str = "", memory: str = "1G") -> 
     lines += [f"{python} {scene}" for scene in scenes]
     script.write_text("\n".join((*lines, "")))
     machine = ("--disable-microvm", "--disable-kvm", *PROCESSOR, "--user", "root")
-    done = subprocess.run(
-        ("vng", "-r", str(KERNELS[-1]), *machine, "--memory", memory, "--disk", image, "--",
-         f"sh {script}"),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
-        timeout=TIMEOUT_S,
-        env=ENVIRONMENT,
-    )  # fmt: skip
-    said = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-    assert len(said) == len(scenes), done.stdout + done.stderr
+    printed, told = tmp_path / "printed", tmp_path / "told"  # read while it runs, if it takes long
+    with printed.open("w") as out, told.open("w") as err:
+        process = subprocess.Popen(
+            ("vng", "-r", str(KERNELS[-1]), *machine, "--memory", memory, "--disk", image, "--",
+             f"sh {script}"),
+            stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=ENVIRONMENT,
+            start_new_session=True,
+        )  # fmt: skip
+    try:
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(TIMEOUT_S)
+    finally:  # the emulator, too
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    lines = printed.read_text("utf-8", "replace").splitlines()
+    said = [json.loads(line) for line in lines if line.startswith("{")]
+    assert len(said) == len(scenes), "\n".join((*lines, told.read_text("utf-8", "replace")))
     return said
 
 

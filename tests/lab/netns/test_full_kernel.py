@@ -6,6 +6,8 @@ from pathlib import Path
 
 from tests import machine
 
+from harp.lab.netns import plan
+
 SCENE = "-m tests.lab.netns.on_full_kernel"
 
 
@@ -17,5 +19,7 @@ def test_through_the_kernels_tunnels_with_harp_in_esp(tmp_path: Path) -> None:
     assert figures["refused"] == [True, True, True], "plaintext, and why, and what helps"
     assert figures["plane"] and figures["before"] and figures["another"]
     assert not figures["unbound"] and figures["faults"] == []
-    wire = figures["wire"]
-    assert wire["esp"] > 10 and "plaintext" not in wire, wire
+    assert min(figures["associations"]) >= len(plan.MEMBERS) - 1, figures["associations"]
+    assert figures["unmoved"], "a goodbye in plaintext moves no role"
+    for wire in (figures["wire"], figures["wire_after"]):
+        assert wire["esp"] > 10 and "plaintext" not in wire, wire

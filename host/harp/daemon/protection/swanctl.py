@@ -22,6 +22,7 @@ _HEAD = """\
 # With shared secrets instead, say `auth = psk` twice in each connection and add to a file that
 # only root reads:
 #   secrets { ike-harp { secret = 0x… } }
+# ECP 384 wants strongSwan's plugin openssl (Debian: libstrongswan-standard-plugins).
 """
 
 
