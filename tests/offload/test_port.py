@@ -32,6 +32,12 @@ def test_a_device_has_one_host(terminal: str) -> None:
     open_port(terminal, BAUD).close()
 
 
+def test_a_device_that_is_not_there_is_named_once() -> None:
+    with pytest.raises(PortFailed) as refused:
+        open_port("/dev/nowhere", BAUD)
+    assert str(refused.value) == "/dev/nowhere: No such file or directory"
+
+
 def test_a_url_that_is_no_device_opens() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         open_port(f"socket://127.0.0.1:{server.getsockname()[1]}", BAUD).close()

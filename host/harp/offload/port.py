@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import threading
 import time
 from pathlib import Path
@@ -20,6 +21,7 @@ from harp.offload.replay import BadRecording, Recorder, ReplayDevice, parse
 from harp.tables.simulated import SCHEME
 
 _SYS = Path("/sys/bus/usb-serial/devices")
+_PYSERIAL = re.compile(r"\[Errno \d+\] |could not open port \S+: |: '[^']+'$")
 FTDI_LATENCY_MS = 1
 """More than this keeps octets waiting in the adapter."""
 
@@ -204,4 +206,6 @@ class SerialPort:
 
 
 def _line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    """In pyserial's words, without numbers, and without the port, which stands before them."""
+    words = _PYSERIAL.sub("", " ".join(str(error).split()))
+    return words or type(error).__name__

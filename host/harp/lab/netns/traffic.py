@@ -109,8 +109,10 @@ def traffic(
     errors = Console(stderr=True)
     try:
         load = Load(nodes, agent, lifetime, seed, place)
+    except PermissionError:
+        raise Failure(f"{interface}: packet sockets need root") from None
     except OSError as error:
-        raise Failure(f"{interface}: {error.strerror}; packet sockets need root") from None
+        raise Failure(f"{interface}: {error.strerror}") from None
     begin = time.monotonic()
     with load:
         load.start(rate, filling=False)

@@ -49,5 +49,5 @@ def hello_ms(name: str) -> int:
 
 
 def about(name: str) -> str:
-    """First line of what a scenario says about itself."""
-    return (SCENARIOS[name].__doc__ or "").strip().splitlines()[0]
+    """First paragraph of what a scenario says about itself, in one line."""
+    return " ".join((SCENARIOS[name].__doc__ or "").partition("\n\n")[0].split())
