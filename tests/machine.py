@@ -33,6 +33,7 @@ _MARKS = (
         reason="needs virtme-ng, mke2fs and a kernel in /boot",
     ),
     pytest.mark.timeout(TIMEOUT_S + 60),
+    pytest.mark.xdist_group("machine"),  # one at a time: each has the time of one processor
 )
 
 

@@ -61,6 +61,7 @@ def test_quick(name: str, tmp_path: Path) -> None:
     assert run(name, tmp_path)["figures"]
 
 
+@pytest.mark.skipif(VERIFY, reason="many runs of each are one of the long ones, test_scenario")
 @pytest.mark.skipif(board.why_not() is not None, reason=str(board.why_not()))
 @pytest.mark.parametrize("name", sorted(BOARDED))
 def test_with_a_board(name: str, tmp_path: Path) -> None:
