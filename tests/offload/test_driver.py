@@ -308,6 +308,24 @@ def test_a_silent_host_loses_its_lease_then_the_watchdog_says_goodbye() -> None:
     assert held(world, "guard_state", 0, "fenced") == 0
 
 
+@pytest.mark.parametrize("before_us", [0, 1_200, 3_000])
+def test_a_watchdog_that_fires_while_the_host_comes_back_is_told(before_us: int) -> None:
+    """Its lease may end between any two requests, until it is disarmed."""
+    world = attached(BoardWorld())
+    world.driver.arm(True)
+    world.settle()
+    world.pull()
+    world.run_us(held(world, "guard_state", 0, "lease_left_us") - before_us)
+    world.notices.clear()
+    world.plug()
+    assert world.run(lambda: bool(world.seen(Attached)))
+    (notice,) = world.seen(Attached)
+    assert isinstance(notice, Attached)
+    assert notice.fired == bool(held(world, "guard_state", 0, "fired"))
+    if before_us != 1_200:  # which may be told either way
+        assert notice.fired == (before_us == 0)
+
+
 def test_the_watchdog_by_the_host_port() -> None:
     world = attached(BoardWorld(Settings(lease_ms=100, host_link_grace_us=50 * MS)))
     world.driver.arm(True)

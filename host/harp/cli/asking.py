@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from harp.cli.common import Failure
-from harp.daemon.control.client import DEFAULT_SOCKET, ControlClient
+from harp.daemon.control.client import DEFAULT_SOCKET, PATIENCE_S, ControlClient
 from harp.daemon.control.protocol import SCHEMA
 
 SOCKET_VARIABLE = "HARP_SOCKET"
@@ -59,9 +59,9 @@ def keep_socket(context: click.Context, path: Path | None) -> None:
     context.meta[_META] = path or Path(os.environ.get(SOCKET_VARIABLE) or DEFAULT_SOCKET)
 
 
-def connect(context: click.Context) -> ControlClient:
-    """A connection to harpd."""
-    return ControlClient(context.meta.get(_META, DEFAULT_SOCKET))
+def connect(context: click.Context, patience_s: float = PATIENCE_S) -> ControlClient:
+    """A connection to harpd; how long an answer is waited for."""
+    return ControlClient(context.meta.get(_META, DEFAULT_SOCKET), patience_s)
 
 
 def wants_json(context: click.Context, as_json: bool) -> bool:

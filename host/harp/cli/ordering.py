@@ -13,6 +13,8 @@ from harp.tables.constants import HARELIABILITY_TIMEOUT_US, SWITCH_DRAIN_TIMEOUT
 
 SWITCH_PATIENCE_S = (HARELIABILITY_TIMEOUT_US + 2 * SWITCH_DRAIN_TIMEOUT_US) / US_PER_S
 """A planned switch is over by then, one way or the other (harp.md §5)."""
+RELOAD_PATIENCE_S = 60.0
+"""The keys of a million mobile nodes are read, and nft may have to wait for a processor."""
 _SETTLED = ("STANDBY", "ACTIVE", "DRAINING", "INIT")
 """Roles in which no switch is under way."""
 
@@ -85,7 +87,7 @@ rekey = _plain(
 @asks
 def reload(context: click.Context, as_json: bool) -> None:
     """Read the configuration file again, as SIGHUP does; the role stays."""
-    with connect(context) as control:
+    with connect(context, RELOAD_PATIENCE_S) as control:
         found = control.call("reload")
     if wants_json(context, as_json):
         print_json(found)

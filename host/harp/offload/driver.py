@@ -310,8 +310,9 @@ class Driver:
         self._peers.rows, self._slots.rows = identity.peers, identity.slots
         if Capability.MONITOR_ONLY in identity.capabilities:
             self._settings = replace(self._settings, watchdog=WatchdogAction.EVENT)
-        state = fields_of("guard_state", (yield read("guard_state", count=1)))
         yield from programs.prepare(identity, self._settings)
+        # Disarmed by now: nothing fires between this answer and the attachment.
+        state = fields_of("guard_state", (yield read("guard_state", count=1)))
         self._session.measure_anew()
         for _ in range(SOUNDINGS):
             yield read("now")  # as short as a kick

@@ -9,6 +9,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from tests.daemon.journal.writing import SENDERS
 
 from harp.cli.common import Failure
 from harp.daemon.journal import group as group_module
+from harp.daemon.journal import writer as writer_module
 from harp.daemon.journal.file import JournalFile
 from harp.daemon.journal.writer import JournalWriter
 from harp.engine.effects import Level, WriteJournal
@@ -103,6 +105,38 @@ def test_everything_is_written_at_the_end(tmp_path: Path) -> None:
         again.writer.close()  # nothing was ever written
 
     asyncio.run(scene())
+
+
+def test_a_disk_that_stands_still_fills_no_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last of each thing waits, and is written when the disk goes on."""
+    goes_on = threading.Event()
+    real = os.fdatasync
+
+    def stands(descriptor: int) -> None:
+        assert goes_on.wait(20)
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fdatasync", stands)
+    monkeypatch.setattr(writer_module, "MOST_WAITING", 10)
+
+    async def scene() -> None:
+        bench = Bench(tmp_path)
+        bench.writer.restore(7)
+        for sequence in range(1, 101):
+            for number in range(4):
+                token = sequence if number == 3 and sequence < 100 else None
+                bench.writer.write(WriteJournal(7, kept(number, sequence), token))
+            await asyncio.sleep(0)
+        waiting = len(bench.writer._pending) + len(bench.writer._late)
+        assert waiting + bench.writer._given < 10 + 2 * 4
+        goes_on.set()
+        await bench.answered(99)
+        bench.writer.close()
+
+    asyncio.run(scene())
+    assert _records(tmp_path / "group-7.journal")[-4:] == [kept(n, 100) for n in range(4)]
 
 
 def test_a_full_disk_stops_nothing_and_is_made_up_for(

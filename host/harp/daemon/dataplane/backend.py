@@ -37,6 +37,9 @@ starts, which doubles while it dies within it."""
 _MOST_PAUSE_US = 8_000_000
 _RETRY_US = 1_000
 """When the worker had no room for what is queued."""
+MOST_OCTETS = 256 << 20
+"""Of frames that the worker has not taken: some millions. The next worker is told everything
+anew, a slice at a time."""
 
 
 class Backend(ABC):
@@ -198,6 +201,10 @@ class Backend(ABC):
         if self._child is not None and not self._dead:  # the next worker is told everything
             self._child.put(frame)
             self._look_at = 0
+            if self._child.octets > MOST_OCTETS:
+                self._complain("data plane: its worker takes nothing any more, and is ended")
+                self._child.kill()
+                self._dead = True
 
     def _fill(self, child: Child) -> bool:
         """A slice of everything, once the one before has left; False: nothing more is to be

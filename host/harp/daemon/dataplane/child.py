@@ -70,6 +70,16 @@ class Child:
         """Something is to be sent."""
         return bool(self._queue)
 
+    @property
+    def octets(self) -> int:
+        """How much that is."""
+        return len(self._queue)
+
+    def kill(self) -> None:
+        """It takes nothing any more: what waits for it is of no use."""
+        self._process.kill()
+        self._queue.clear()
+
     def put(self, frame: bytes) -> None:
         """Queues a frame."""
         self._queue += frame

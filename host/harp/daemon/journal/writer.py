@@ -9,6 +9,7 @@ import asyncio
 import queue
 import threading
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from harp.cli.common import Failure
@@ -19,8 +20,11 @@ from harp.daemon.parts import Deliver
 from harp.daemon.privileges import as_the_loop
 from harp.engine.effects import Level, WriteJournal
 from harp.engine.events import JournalWritten
-from harp.engine.journal import Damage
+from harp.engine.journal import Damage, subject
 
+MOST_WAITING = 100_000
+"""Records given to the thread; while a disk stands still, of more the newest of each thing waits,
+which is as many as there are bindings."""
 _SOON_S = 0.05
 """How often a running compaction is looked after."""
 
@@ -39,6 +43,10 @@ class JournalWriter:
         self._tell = tell
         self._groups: dict[int, GroupJournal] = {}
         self._pending: Records = []
+        self._late: dict[tuple[int, bytes], WriteJournal] = {}
+        """By group and subject: what came while the thread had `MOST_WAITING` to do."""
+        self._given = 0
+        """Records that the thread has not worked off."""
         self._queue: queue.SimpleQueue[Records | None] = queue.SimpleQueue()
         self._loop = asyncio.get_running_loop()
         self._thread = threading.Thread(target=self._run, name="harpd-journal", daemon=True)
@@ -60,14 +68,17 @@ class JournalWriter:
 
     def write(self, record: WriteJournal) -> None:
         """Appended soon; with a token `JournalWritten` is delivered once it is on disk."""
+        if self._given >= MOST_WAITING:
+            self._keep_last(record)
+            return
         if not self._pending:
             self._loop.call_soon(self._hand_over)
         self._pending.append(record)
 
     def close(self) -> None:
         """All that was written is on disk when this returns."""
-        if self._pending:
-            self._hand_over()
+        self._hand_over()
+        self._give(list(self._late.values()))
         if self._thread.is_alive():
             self._queue.put(None)
             self._thread.join()
@@ -75,13 +86,33 @@ class JournalWriter:
             journal.close()
 
     def _hand_over(self) -> None:
-        """The thread starts with the first record: later than the guard is forked."""
         records, self._pending = self._pending, []
+        self._give(records)
+
+    def _give(self, records: Records) -> None:
+        """The thread starts with the first record: later than the guard is forked."""
         if not records:
             return
         if not self._thread.is_alive():
             self._thread.start()
+        self._given += len(records)
         self._queue.put(records)
+
+    def _keep_last(self, record: WriteJournal) -> None:
+        """Of each thing, as the file would come down to; who waits for an earlier one may be
+        answered by that."""
+        about = record.group, subject(record.record)
+        before = self._late.pop(about, None)
+        if before is not None and record.token is None:
+            record = replace(record, token=before.token)
+        self._late[about] = record
+
+    def _done(self, records: int) -> None:
+        """The thread has worked some off: what waits meanwhile goes next."""
+        self._given -= records
+        if self._late and self._given < MOST_WAITING:
+            late, self._late = self._late, {}
+            self._give(list(late.values()))
 
     def _report(self, file: JournalFile, damage: list[Damage]) -> None:
         octets = sum(len(each.octets) for each in damage)
@@ -107,7 +138,10 @@ class JournalWriter:
                 batches = []
             while not self._queue.empty():
                 batches.append(self._queue.get())
-            self._write([record for batch in batches if batch for record in batch])
+            records = [record for batch in batches if batch for record in batch]
+            self._write(records)
+            if records:
+                self._loop.call_soon_threadsafe(self._done, len(records))
             for journal in self._groups.values():
                 journal.tick()
             if None in batches:
