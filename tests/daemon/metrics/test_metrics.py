@@ -27,6 +27,14 @@ from harp.engine.events import PeerDown, PeerUp
 from harp.tables.reasons import Reason
 
 FILTER = FilterStatus({"bad_length": 5}, {"bad_length": 3})
+BOARD = {
+    "reason_frames_heartbeat": 4,
+    "outcome_frames_absorb": 3,
+    "event_peer_news": 2,
+    "link_retries": 1,
+    "network_rx_frames": 5,
+    "host_tx_octets": 640,
+}
 Get = Callable[[bytes], Awaitable[bytes]]
 
 
@@ -265,7 +273,7 @@ def everything() -> Snapshot:
         (replace(status, peers=(heard,), position=PositionStatus(0, 4)),),
         DataPlaneStatus("tun", (7,), 3, 0, {"sent": 1}),
         GuardStatus(True, (7,), 1),
-        OffloadStatus("/dev/ttyUSB1", True, "1", {"frames": 4}, "", 1_500),
+        OffloadStatus("/dev/ttyUSB1", True, "1", BOARD, "", 1_500),
         FILTER,
         tally,
         {"mobility": 3},
@@ -286,7 +294,7 @@ def test_names_follow_the_conventions() -> None:
             assert sample.value >= 0
             assert set(sample.labels) <= {
                 *("group", "role", "service", "peer", "link", "reason", "change", "event"),
-                *("device", "result", "version", "name", "socket"),
+                *("device", "result", "version", "name", "socket", "port", "kind", "outcome"),
             }
         assert family.name not in names
         names.add(family.name)
@@ -299,6 +307,23 @@ def test_units_are_base_units() -> None:
     assert found["harp_group_role_duration_seconds"] == 0.000005
     assert found["harp_peer_log_lag_messages"] == 4
     assert found["harp_rested_seconds"] == 0.5
+
+
+def test_counters_of_a_board_are_not_mixed() -> None:
+    found = {
+        (sample.name.removeprefix("harp_offload_"), *sample.labels.values()): sample.value
+        for family in all_families()
+        for sample in family.samples
+        if family.name.startswith("harp_offload_") and family.type == "counter"
+    }
+    assert found == {
+        ("verdict_frames_total", "heartbeat"): 4,
+        ("outcome_frames_total", "absorb"): 3,
+        ("events_total", "peer_news"): 2,
+        ("link_events_total", "retries"): 1,
+        ("port_frames_total", "network", "rx_frames"): 5,
+        ("port_octets_total", "host", "tx"): 640,
+    }
 
 
 def test_states_are_one_series_each_and_one_is_set() -> None:

@@ -24,6 +24,7 @@ from harp.daemon.parts import DataPlaneStatus, GuardStatus, OffloadStatus
 from harp.engine.effects import Role
 from harp.engine.home_agent import Service
 from harp.engine.status import GroupStatus, PeerStatus
+from harp.offload.polls import PORT_NAMES
 from harp.tables.constants import US_PER_S
 
 Labels = tuple[str, ...]
@@ -316,13 +317,47 @@ def _parts(shot: Snapshot) -> Iterator[Metric]:
         (),
         [] if round_trip_us is None else [((), round_trip_us / US_PER_S)],
     )
-    yield _counter(
-        "harp_offload_events",
-        "Counters of the board and of the link to it.",
-        ("event",),
-        (((name,), count) for name, count in offload.counters.items()),
-    )
+    yield from _board(offload.counters)
     yield from _filter(shot.filter)
+
+
+_BOARD = (
+    ("reason_frames_", "harp_offload_verdict_frames", "Frames judged by the board.", "reason"),
+    ("outcome_frames_", "harp_offload_outcome_frames", "What became of them.", "outcome"),
+    ("event_", "harp_offload_events", "Events that the board told.", "event"),
+    ("link_", "harp_offload_link_events", "What went wrong on the link to it.", "event"),
+)
+"""What a counter of the board begins with, metric, text, label of the rest."""
+_OCTETS = "_octets"
+
+
+def _board(counters: Mapping[str, int]) -> Iterator[Metric]:
+    """Each unit a metric of its own."""
+    for prefix, metric, text, label in _BOARD:
+        found = [(n.removeprefix(prefix), v) for n, v in counters.items() if n.startswith(prefix)]
+        yield _counter(metric, text, (label,), (((name,), count) for name, count in found))
+    ports = [
+        (port, name.removeprefix(f"{port}_"), count)
+        for port in PORT_NAMES
+        for name, count in counters.items()
+        if name.startswith(f"{port}_")
+    ]
+    yield _counter(
+        "harp_offload_port_frames",
+        "Frames at the board's ports, and those with errors.",
+        ("port", "kind"),
+        (((port, name), count) for port, name, count in ports if not name.endswith(_OCTETS)),
+    )
+    yield _counter(
+        "harp_offload_port_octets",
+        "Octets at the board's ports.",
+        ("port", "kind"),
+        (
+            ((port, name.removesuffix(_OCTETS)), count)
+            for port, name, count in ports
+            if name.endswith(_OCTETS)
+        ),
+    )
 
 
 def _filter(status: FilterStatus | None) -> Iterator[Metric]:
