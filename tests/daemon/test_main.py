@@ -254,6 +254,26 @@ def test_a_terminal_that_stands_still_fills_no_memory_and_keeps_nobody_from_endi
     assert int(dropped.split(" WARNING ")[1].split()[0]) == 100 - (len(said) - 1)
 
 
+STUCK = """
+from harp.daemon import log
+from harp.engine.effects import Level
+log.END_S = 0.1
+writer = log.LogWriter(Level.INFO)
+writer.start()
+for _ in range(2_000):
+    log.tell(Level.INFO, "x" * 200)
+writer.close()
+"""
+
+
+def test_a_process_whose_lines_nobody_takes_ends() -> None:
+    with subprocess.Popen([sys.executable, "-c", STUCK], stderr=subprocess.PIPE) as process:
+        try:
+            assert process.wait(30) == 0
+        finally:
+            process.kill()
+
+
 def test_a_command_that_does_not_end_keeps_harpd_from_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -5,6 +5,7 @@ Ref: sd-daemon(3) (level prefixes); harp.md §5 (reasons)
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import queue
@@ -75,8 +76,8 @@ class LogWriter:
     def __init__(self, level: int, stream: TextIO | None = None) -> None:
         """`stream`: None: stderr."""
         self._lines: queue.SimpleQueue[logging.LogRecord | None] = queue.SimpleQueue()
-        self._target = logging.StreamHandler(stream or sys.stderr)
-        self._target.setFormatter(_formatter())
+        self._stream = stream or _own_stderr()
+        self._formatter = _formatter()
         self._handler = _Lines(self._lines)
         self._thread = threading.Thread(target=self._write, name="harpd-log", daemon=True)
         LOGGER.addHandler(self._handler)
@@ -100,11 +101,26 @@ class LogWriter:
     def _write(self) -> None:
         as_the_loop()
         while (line := self._lines.get()) is not None:
-            self._target.handle(line)
+            self._put(line)
             if dropped := self._handler.dropped:
                 self._handler.dropped = 0
                 text = f"{dropped} lines of the log were dropped: nobody took them"
-                self._target.handle(logging.makeLogRecord({"msg": text, **_WARNING}))
+                self._put(logging.makeLogRecord({"msg": text, **_WARNING}))
+
+    def _put(self, line: logging.LogRecord) -> None:
+        """Not by a handler: `logging` would wait for its lock at the end, which a write that stands
+        still keeps."""
+        with contextlib.suppress(OSError):  # nobody is there to be told
+            self._stream.write(f"{self._formatter.format(line)}\n")
+            self._stream.flush()
+
+
+def _own_stderr() -> TextIO:
+    """With a buffer of its own: a thread that stands in a write holds the buffer's lock, and the
+    interpreter cannot end without that of `sys.stderr`."""
+    return os.fdopen(
+        sys.stderr.fileno(), "w", encoding="utf-8", errors="backslashreplace", closefd=False
+    )
 
 
 def _formatter() -> logging.Formatter:

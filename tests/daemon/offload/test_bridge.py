@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from harp.daemon.offload.bridge import OFFLOAD
 from harp.engine.effects import Role
 from harp.engine.events import (
     Command,
@@ -11,12 +12,15 @@ from harp.engine.events import (
     HelloSlotChanged,
     PeerDown,
     PeerLeft,
+    PeerReport,
+    PeerReported,
     StopRequested,
 )
-from harp.offload.device import SlotKey, SlotMoved, SlotStopped
+from harp.offload.device import PeerChanged, PeerKey, SlotKey, SlotMoved, SlotStopped
 from harp.offload.templates import MH_OFFSET, says_active, sequence_of
 from harp.tables.harp_types import HarpType
 from harp.tables.icmpv6 import NEIGHBOR_ADVERTISEMENT, NEXT_HEADER
+from harp.tables.offload import PeerState
 from harp_sim.build import Draft
 
 from .group_world import GROUP, LINK, MS, GroupWorld, S, address, options, standby_first
@@ -183,6 +187,21 @@ def test_a_board_that_takes_too_long_leaves_detection_in_software() -> None:
     world.run_us(2 * S)
     world.members[2].alive = False
     assert world.run(lambda: bool(world.members[0].downs()), S)
+
+
+def test_what_a_board_says_of_a_link_that_software_watches_again_counts_no_more() -> None:
+    """Else its "down" would hold for ever, whatever HELLOs come."""
+    world = settled()
+    bridge, engine = world.bridge, world.members[0].engine
+    key = PeerKey(GROUP, address(2))
+    (told,) = bridge.notice(PeerChanged(key, PeerState.UP), world.now)
+    assert told == PeerReported(GROUP, address(2), LINK, OFFLOAD, PeerReport.UP)
+    bridge._handing[key] = world.now  # it was too slow
+    world._say(bridge.expire(world.now))
+    world._say(bridge.notice(PeerChanged(key, PeerState.DOWN), world.now))
+    world.run_us(2 * S)
+    assert engine.groups[GROUP].peers.peers[address(2)].up
+    assert world.members[0].downs() == []
 
 
 def test_sequences_go_on_when_the_slot_is_gone() -> None:

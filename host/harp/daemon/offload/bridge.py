@@ -321,8 +321,11 @@ class Bridge:
         self._device.put_peer(PeerSpec(key))
 
     def _report(self, key: PeerKey, state: PeerState) -> list[Event]:
+        """A board whose link was given back to software may say something yet. It would hold for
+        ever: the engine takes "down" back when the source that said so says otherwise, or is lost
+        once more."""
         report, link = _REPORTS.get(state), self._links.get(key)
-        if report is None or link is None:
+        if report is None or link is None or not self._places[key.group, link].attached:
             return []
         return [PeerReported(key.group, key.address, link, OFFLOAD, report)]
 
