@@ -8,9 +8,12 @@ import click
 
 from harp.daemon.config.check import check as check_file
 from harp.daemon.config.load import load
+from harp.daemon.config.model import RUN_DIR
 from harp.daemon.config.option import config_option
+from harp.daemon.config.problem import BadConfig
 from harp.daemon.main import run
 from harp.daemon.undo import undo as undo_all
+from harp.daemon.undo import undo_noted
 
 
 @click.command(
@@ -33,7 +36,18 @@ def harpd(context: click.Context, config: Path, undo: bool, check: bool, as_json
     if check:
         context.exit(check_file(config, as_json))
     if undo:
-        for line in undo_all(load(config)):
+        _undo(config)
+    else:
+        run(load(config), config)
+
+
+def _undo(config: Path) -> None:
+    """A file that was broken since keeps nothing from being withdrawn."""
+    try:
+        lines = undo_all(load(config))
+    except BadConfig:
+        for line in undo_noted(RUN_DIR):
             click.echo(line)
-        return
-    run(load(config), config)
+        raise
+    for line in lines:
+        click.echo(line)

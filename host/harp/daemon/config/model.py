@@ -119,6 +119,8 @@ class ControlSettings:
     """Its group by name; empty: that of the process."""
 
 
+RUN_DIR = Path("/run/harp")
+"""Run directory unless told."""
 NO_BOARD = frozenset(("none", "software"))
 """Names of devices that are this machine: the engine's timers watch, nftables filter."""
 
@@ -200,7 +202,7 @@ class DaemonConfig:
     """By Group ID, in the order of `engine.groups`."""
     state_dir: Path = Path("/var/lib/harp")
     """Journals and the restart counters."""
-    run_dir: Path = Path("/run/harp")
+    run_dir: Path = RUN_DIR
     """What does not outlive a start of the machine."""
     log_level: LogLevel = LogLevel.INFO
     """How much is logged."""

@@ -56,8 +56,14 @@ class NftFilter:
 
 
 def remove() -> None:
-    """Takes away what a harpd left; that there is nothing is no error."""
-    _nft("-f", "-", text=REMOVE)
+    """Takes away what a harpd left; that there is nothing is no error, nor that there is no nft:
+    then nothing was loaded."""
+    try:
+        run_nft("-f", "-", script=REMOVE)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise Failure(f"the software filter: {error}") from None
 
 
 def _named(packets: dict[str, int], prefix: str) -> dict[str, int]:
