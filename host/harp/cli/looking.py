@@ -121,7 +121,7 @@ def offload(context: click.Context, as_json: bool) -> None:
     board, rules = found["offload"], found["filter"]
     click.echo(offload_line(board))
     if board["counters"]:
-        console().print(_board_table(board["counters"], board["round_trip_us"]))
+        console().print(_board_table(board["counters"], board.get("round_trip_us")))
         zero = sum(not value for value in board["counters"].values())
         click.echo(f"{zero} other counters are 0; --json has them all")
     if rules is None:
