@@ -208,6 +208,12 @@ def hello(link: str) -> SendPacket:
     return SendPacket(OWN, MULTICAST, mh, link, group=GROUP)
 
 
+def test_no_key_stands_in_what_a_guard_is_told_as_text(tmp_path: Path) -> None:
+    setup = module._setup_of(config_of(tmp_path))
+    (group,) = setup.groups
+    assert group.key and group.key not in repr(setup)
+
+
 def test_goodbyes_have_the_class_of_hellos() -> None:
     with namespace("sending") as name, entered(name), _sender() as sender:
         assert sender.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS) == CS6

@@ -17,7 +17,7 @@ import socket
 import struct
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from ipaddress import IPv6Address
 from typing import Any
 
@@ -63,7 +63,7 @@ class GuardedGroup:
     """(prefix in hexadecimal, length) of the routes that others are told of."""
     spi: int
     """SPI of the signing key; 0: none."""
-    key: str
+    key: str = field(repr=False)
     """Signing key, in hexadecimal."""
 
 
