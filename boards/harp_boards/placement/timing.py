@@ -1,7 +1,7 @@
 """When signals arrive and when they must, in a placed netlist with one clock, by estimate.
 
 Times in ps from the clock's edge. Of what comes from or goes to pins, or is constant, nothing is
-said. Carries and what nextpnr ties together within a lane have no wire.
+said. Carries have no wire, and within a tile none is counted.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Timing:
         self._order = self._sorted()
 
     def _load(self, n: int, net: Net, cell: int, pin: str, delays: CellDelays) -> None:
-        wired = not _direct(self._netlist.cells[net.driver], net.pin, pin)
+        wired = net.pin != "FCO"
         load = self._netlist.cells[cell]
         setup = _setup(load, pin, delays)
         if setup is not None:
@@ -184,8 +184,3 @@ def _through(cell: Cell, pin: str, to: str, delays: CellDelays) -> int | None:
         half = cell.lane % 2 if pin == "FCI" else 0
         return delays.path("SCCU2C", begin, f"F{half}")
     return None
-
-
-def _direct(driver: Cell, out: str, pin: str) -> bool:
-    """Whether there is no wire at all, wherever it is placed."""
-    return driver.kind is Kind.WRITE or out == "FCO" or (out == "F" and pin == "DI")
