@@ -164,7 +164,7 @@ def test_events_that_come_faster_than_they_are_answered_keep_nothing_waiting() -
                 [],
             )
     command = session.ask(READ_MAGIC)
-    session.ask(Ask(LinkOp.WRITE, 0x20, 1, (0,), Urgency.COMMAND))
+    session.ask(Ask(LinkOp.READ, 0x20, 1, (), Urgency.POLL))
     order: list[object] = []
     while asks:
         (request,) = asks

@@ -212,11 +212,11 @@ class Session:
 
     @property
     def _ack_is_next(self) -> bool:
-        """Kicks and what others hear of go first; all else and acknowledgements take turns."""
+        """Kicks and what others hear of go first; all else and acknowledgements take turns, polls
+        too: commands wait for the one under way."""
         if not self._acks or not self._queue:
             return bool(self._acks)
-        urgency = self._queue[0][0]
-        return urgency is Urgency.POLL or (urgency is Urgency.COMMAND and not self._acked)
+        return self._queue[0][0] > Urgency.NOW and not self._acked
 
     def receive(self, octets: bytes, now: int) -> list[Output]:
         """Octets from the line."""
