@@ -34,6 +34,8 @@ class Site:
                 lambda _, text: self.said.append(text),
             )
         self.links.on_found.append(self._on_found)
+        self.usable: list[tuple[str, bool]] = []
+        self.links.on_usable.append(lambda name, up: self.usable.append((name, up)))
 
     def _on_found(self, link: Link) -> None:
         self.found.append(link.index)
@@ -87,6 +89,7 @@ def test_down_at_the_start_is_told_and_no_failure(site: Site) -> None:
     site.links.settle()
     site.links.tell_down()
     assert site.events == [LinkChanged("d0", False)]
+    assert site.usable == [("d0", False)]
     assert site.said == ["interface d0: down or without carrier"]
 
 
@@ -105,6 +108,7 @@ def test_changes_are_told_once_each_and_with_their_reason(site: Site) -> None:
     site.ip("addr", "del", "2001:db8:1::a1/64", "dev", "d0")
     site.drained_until("2001:db8:1::a1 is not there")
     assert site.events == [LinkChanged("d0", up) for up in (False, True, False)]
+    assert site.usable == [("d0", up) for up in (False, True, False)]
 
 
 def test_an_interface_that_comes_back_has_another_number(site: Site) -> None:

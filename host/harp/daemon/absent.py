@@ -79,6 +79,9 @@ class NoOffload:
     def active(self, group: int, serving: bool) -> None:
         """No filter to tell."""
 
+    def link_changed(self, link: str, up: bool) -> None:
+        """No slot sends."""
+
     async def rest(self) -> None:
         """No slot sends."""
 

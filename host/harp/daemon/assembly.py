@@ -60,6 +60,7 @@ def assemble(
     fences = Fences(deliver)
     guard: GuardPart = Guard(config, fences.of("guard")) if config.guard else NoGuard()
     offload = make_offload(config, _told(guard, fences.of("board")), runtime.clock)
+    links.on_usable.append(offload.link_changed)
     on_role, events, tally = OnRole(config), EventLog(config.engine), Tally(config.engine)
     made = Parts(
         listener=endpoints,

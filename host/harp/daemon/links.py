@@ -112,6 +112,8 @@ class Links:
         """Whether packets with our addresses may leave there, as last told."""
         self.on_found: list[Callable[[Link], None]] = []
         """Called when an interface appears, or appears again: its multicast groups are to join."""
+        self.on_usable: list[Callable[[str, bool], None]] = []
+        """Called behind each `LinkChanged`: the name, and whether it is usable."""
         self._deliver = deliver
         self._tell = tell
         self._settled = False
@@ -166,7 +168,7 @@ class Links:
         for link in self.links.values():
             if not self.up[link.name]:
                 self._told(link)
-                self._deliver(LinkChanged(link.name, False))
+                self._changed(link.name, False)
 
     def fileno(self) -> int:
         """For the loop."""
@@ -200,7 +202,12 @@ class Links:
             self._told(link)
         if self.up[link.name] != link.usable:
             self.up[link.name] = link.usable
-            self._deliver(LinkChanged(link.name, link.usable))
+            self._changed(link.name, link.usable)
+
+    def _changed(self, name: str, usable: bool) -> None:
+        self._deliver(LinkChanged(name, usable))
+        for call in self.on_usable:
+            call(name, usable)
 
     def _told(self, link: Link) -> None:
         trouble = self._trouble[link.name] = link.trouble()

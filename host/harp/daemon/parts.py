@@ -260,6 +260,9 @@ class Offload(Protocol):
     def active(self, group: int, serving: bool) -> None:
         """What the filter lets through depends on it."""
 
+    def link_changed(self, link: str, up: bool) -> None:
+        """Packets with our addresses may leave on an interface, or no more."""
+
     async def rest(self) -> None:
         """Before the engine stops: its HELLOs are its own again. A tenth of a second at most."""
 

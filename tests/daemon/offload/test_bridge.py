@@ -10,6 +10,7 @@ from harp.engine.events import (
     Command,
     CommandGiven,
     HelloSlotChanged,
+    LinkChanged,
     PeerDown,
     PeerLeft,
     PeerReport,
@@ -187,6 +188,29 @@ def test_a_board_that_takes_too_long_leaves_detection_in_software() -> None:
     world.run_us(2 * S)
     world.members[2].alive = False
     assert world.run(lambda: bool(world.members[0].downs()), S)
+
+
+@pytest.mark.parametrize("down_us", [2 * S, 0])
+def test_a_standby_whose_link_is_down_is_not_there(down_us: int) -> None:
+    """Its slot would say that it is; with the link it sends again."""
+    world = settled()
+    standby_first(world)
+    heard = said(world)
+    since = world.now
+    for up, us in ((False, down_us), (True, 3 * S)):
+        world.members[0].give(LinkChanged(LINK, up))
+        world._say(world.bridge.link(LINK, up))
+        if not up and us:
+            world.run_us(100 * MS)
+            heard.clear()
+        world.run_us(us)
+        if not up and us:
+            assert not heard
+    assert len([1 for _, _, by_slot in heard if by_slot]) > 40
+    assert world.bridge.sends and not world.bridge.fenced
+    downs = [m.downs(since) for m in world.members[1:] if m.serving]
+    assert downs == [[PeerDown(GROUP, address(1))] if down_us else []]
+    assert world.members[0].role is Role.STANDBY and not world.two_active
 
 
 def test_what_a_board_says_of_a_link_that_software_watches_again_counts_no_more() -> None:

@@ -14,7 +14,8 @@ somewhere at every time.
 last Sequence # used, from which the slot counts on. With each kick the engine hears what the slot
 will not pass until the next but one, last + ceil(2 × lease / period) + 4 (offload.md §4): what is
 new it says itself, above that, and the slot counts on from there; so no HELLO of the slot that
-still says the old is believed. The same when the slot is gone. Before the engine stops its slots do
+still says the old is believed. The same when the slot is gone. A standby whose interface is down
+has no slot: nobody would reach it. Before the engine stops its slots do
 (`rest`): its goodbye is multicast then, and no HELLO follows it.
 
 **Fence.** When the watchdog fired, or the board was lost while armed, the board may be fencing us:
@@ -96,6 +97,8 @@ class _Place:
     """The engine's multicast HELLOs rest."""
     started: bool = False
     """The slot has had its frame."""
+    up: bool = True
+    """Packets of ours may leave there."""
     software: bool = False
     """This board could not watch here."""
     template: HelloTemplate | None = None
@@ -194,6 +197,21 @@ class Bridge:
         self._device.arm(bool(self._active))
         self._may_unfence()
 
+    def link(self, name: str, up: bool) -> list[Event]:
+        """An interface of ours is usable, or no more. A slot would go on to say that we are there,
+        though nobody reaches us: it stops, but for an active's, which the watchdog judges
+        (`host_link_grace`), and begins again with the link."""
+        events: list[Event] = []
+        for (group, link), place in self._places.items():
+            if link != name or place.up == up:
+                continue
+            place.up = up
+            if up and not place.slot:
+                events += self._start_slot(place)
+            elif not up and place.slot and group not in self._active:
+                self._device.delete_slot(SlotKey(group, link))
+        return events
+
     # Notices of the device
 
     def notice(self, notice: Notice, now: int) -> list[Event]:
@@ -222,7 +240,10 @@ class Bridge:
                 return [self._moved(place, sequence)] if place.slot and place.started else []
             case SlotStopped(key, sequence):
                 place = self._places[key.group, key.link]
-                return [self._hand_back(place, sequence)] if place.slot and not key.resign else []
+                if key.resign or not place.slot:
+                    return []
+                back = self._hand_back(place, sequence)
+                return [back, *self._start_slot(place)]  # its link may be up again by now
             case SlotRejected(key, reason):
                 return self._no_slot(key, reason)
             case WatchdogFired():
@@ -254,15 +275,10 @@ class Bridge:
             events += self._fence()
         elif self._fenced:
             events += self._unfenced()
-        for (group, link), place in self._places.items():
-            if place.lane.slots and self._mac_of(link) is None:
+        for (_, link), place in self._places.items():
+            if place.lane.slots and place.up and self._mac_of(link) is None:
                 self.problems.append(f"link {link} has no Ethernet address: no slot for its HELLO")
-                events += self._attach(place)
-            elif place.lane.slots and not self._resting:
-                place.slot = True
-                events.append(HelloSlotChanged(group, link, running=True, sequence=0))
-            else:
-                events += self._attach(place)
+            events += self._start_slot(place) or self._attach(place)
         self._device.arm(bool(self._active))
         self._may_unfence()
         return events
@@ -346,6 +362,15 @@ class Bridge:
 
     # Slots
 
+    def _start_slot(self, place: _Place) -> list[Event]:
+        """The engine's multicast HELLOs there are the board's from now on, where they may be."""
+        group, link = place.lane.group.group, place.lane.link.name
+        may = place.lane.slots and place.up and self._present and not self._resting
+        if not may or self._mac_of(link) is None:
+            return []
+        place.slot = True
+        return [HelloSlotChanged(group, link, running=True, sequence=0)]
+
     def _fill(self, place: _Place) -> None:
         """The slot gets what the engine would send."""
         template, group = place.template, place.lane.group
@@ -353,6 +378,9 @@ class Bridge:
         if template is None or mac is None or self._resting:
             return
         key = SlotKey(template.group, template.link)
+        if not place.up:
+            self._device.delete_slot(key)
+            return
         frame = hello_frame(mac, template.source, template.destination, template.payload)
         self._device.put_slot(
             SlotSpec(

@@ -134,6 +134,12 @@ class SerialOffload:
         self._bridge.active(group, serving)
         self._work()
 
+    def link_changed(self, link: str, up: bool) -> None:
+        """Packets with our addresses may leave on an interface, or no more."""
+        for event in self._bridge.link(link, up):
+            self._deliver(event)
+        self._work()
+
     def status(self) -> OffloadStatus:
         """For people and metrics."""
         status = self._driver.status()
