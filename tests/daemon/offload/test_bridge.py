@@ -352,6 +352,7 @@ def test_the_engine_counts_above_a_slot_and_past_0(last: int, above: int) -> Non
 
 def test_a_slot_that_never_sent_gives_back_the_number_of_the_engine() -> None:
     world = settled()
+    world.bridge.rest()
     stopped = SlotStopped(SlotKey(GROUP, LINK), 0)
     event = world.bridge.notice(stopped, world.now)
     assert event == [HelloSlotChanged(GROUP, LINK, running=False, sequence=0)]
