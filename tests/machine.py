@@ -56,7 +56,7 @@ def run(tmp_path: Path, *scenes: str, modules: str = "", memory: str = "1G") -> 
     script.write_text("\n".join((*lines, "")))
     machine = ("--disable-microvm", "--disable-kvm", *PROCESSOR, "--user", "root")
     printed, told = tmp_path / "printed", tmp_path / "told"  # read while it runs, if it takes long
-    with printed.open("w") as out, told.open("w") as err:
+    with printed.open("a") as out, told.open("a") as err:
         process = subprocess.Popen(
             ("vng", "-r", str(KERNELS[-1]), *machine, "--memory", memory, "--disk", image, "--",
              f"sh {script}"),

@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from typing import Any
 
 from click.testing import CliRunner
 from tests.lab.netns.strongswan import Charon
@@ -160,7 +161,7 @@ def main() -> None:
     # The nft that one harpd waits for must not wait for the imports of another.
     member.may_be_real_time = lambda: False
     lab.SETTLE_S = member.START_S = member.STOP_S = control.PATIENCE_S = PATIENCE_S
-    figures: dict[str, object] = {}
+    figures: dict[str, Any] = {}
     timeline = Timeline(lambda line: print(line, file=sys.stderr))
     with Lab(SETTINGS, timeline) as there, ExitStack() as stack:
         said = refused(there)
@@ -169,6 +170,8 @@ def main() -> None:
             printed(there, "ha1") in said + "\n",
             "Traceback" not in said,
         ]
+        if not all(figures["refused"]):
+            raise Failure(f"plaintext: {figures['refused']}: {said}")
         there.members["ha1"].end()
         charons = protect(there, stack)
         for name in plan.MEMBERS:  # one after the other: it is one processor
