@@ -41,6 +41,8 @@ PATIENCE_S = 600.0
 """Three interpreters on an emulated processor."""
 SETTINGS = member.Settings(hello_ms=500, multiplier=4, data_plane="kernel", ipsec=True)
 HELLO_HOPS = 255
+ALL_PROTOCOLS = 3
+"""ETH_P_ALL (packet(7)): who asks for one alone sees nothing of what a bridge hands on."""
 SEQUENCES = range(1, 1 << 16, 1 << 14)
 """Of forged messages: one is newer than whatever came last (harp.md §3)."""
 
@@ -113,14 +115,16 @@ def on_the_wire(there: Lab, seconds: float = 5.0) -> dict[str, int]:
     members = {port.address.packed for port in plan.HOME_PORTS.values()}
     found: dict[str, int] = {}
     with entered(there.world.inside(SWITCH)):
-        tap = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETHERTYPE_IPV6))
+        tap = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ALL_PROTOCOLS))
     with tap:
         tap.settimeout(1)
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             try:
-                packet = tap.recv(2048)
+                packet, sender = tap.recvfrom(2048)
             except TimeoutError:
+                continue
+            if sender[1] != ETHERTYPE_IPV6:
                 continue
             multicast = packet[24] == 0xFF
             if packet[8:24] in members and (packet[24:40] in members or multicast):
