@@ -57,6 +57,7 @@ def assemble(
     announcer = Announcer(config, lambda group, home: flags_of(engine, group, home), deliver)
     links.on_found.append(lambda link: announcer.link_found(link.name))
     links.on_found.append(lambda _: plane.link_changed())
+    links.on_usable.append(lambda _, usable: plane.link_changed() if usable else None)
     fences = Fences(deliver)
     guard: GuardPart = Guard(config, fences.of("guard")) if config.guard else NoGuard()
     offload = make_offload(config, _told(guard, fences.of("board")), runtime.clock)

@@ -133,7 +133,7 @@ class DataPlane(Protocol):
         """Renews the lifetime of addresses; sends what is queued."""
 
     def link_changed(self) -> None:
-        """An interface appeared, or appeared again: its number is another."""
+        """An interface appeared or became usable: another number, addresses that went with it."""
 
     def close(self) -> None:
         """Undoes all that it did. Nothing is called after it."""

@@ -132,6 +132,26 @@ def test_both_ways_through_the_tunnel(tmp_path: Path) -> None:
         assert re.search(r"at most about [\d,]+ packets/s", there.plane.status().detail)
 
 
+def test_an_interface_that_was_down_has_its_address_again_at_once(tmp_path: Path) -> None:
+    """The kernel drops addresses and routes of an interface that goes down."""
+
+    def address() -> bool:
+        shown = subprocess.check_output(("ip", "-n", there.ha, "-6", "addr"), text=True)
+        return "2001:db8:1::1/" in shown
+
+    with site(tmp_path) as there:
+        there.plane.serve(ON)
+        for state in ("down", "up"):
+            ip("-n", there.ha, "link", "set", "home", state)
+        assert not address()
+        there.plane.link_changed()
+        assert address()
+        there.plane.serve(OFF)
+        there.plane.link_changed()
+        assert not address()
+        assert there.said == []
+
+
 def test_standby_forwards_nothing(tmp_path: Path) -> None:
     with site(tmp_path) as there, udp_in(there.cn) as cn:
         there.plane.prepare(PrepareRoute(7, HOME, 0, CARE_OF))

@@ -164,7 +164,7 @@ class Backend(ABC):
         self._look_at = now_us + (_RETRY_US if self._fill(self._child) else _LOOK_US)
 
     def link_changed(self) -> None:
-        """An interface came back: its number is another."""
+        """An interface came back."""
         if self._switch is not None:
             self._switch.prepare()
 

@@ -188,7 +188,7 @@ class ExternalBackend:
         self._look_at = now_us + (_RETRY_US if busy else _LOOK_US)
 
     def link_changed(self) -> None:
-        """An interface came back: its number is another."""
+        """An interface came back."""
         if self._switch is not None:
             self._switch.prepare()
 

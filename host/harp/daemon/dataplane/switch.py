@@ -66,8 +66,8 @@ class Switch:
         self.prepare()
 
     def prepare(self) -> None:
-        """Builds the requests, and makes the detours: at the start, and when an interface came back
-        with a new number."""
+        """Builds the requests, and makes the detours: at the start, and when an interface came
+        back: with a new number, or without the addresses that it had."""
         known = links(self._netlink)
         for group in self._plan.groups:
             link = known.get(group.interface)
@@ -76,7 +76,9 @@ class Switch:
             if link is None or not group.address:
                 continue
             self._join(link.number, group.address)
-            if group.group not in self.serving:
+            if group.group in self.serving:
+                self._ask(group, self._on[group.group], _THERE, "serving again")
+            else:
                 self._ask(group, _detour(group, link.number), _THERE, "preparing the detour")
 
     def _join(self, index: int, address: bytes) -> None:
