@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from harp.daemon.parts import Deliver
     from harp.engine.config import GroupConfig
 
-_START_S = 10
-"""A guard that takes longer to start has failed."""
+_START_S = 30
+"""A guard that takes longer to start has failed: on a busy machine interpreters are slow."""
 _END_S = 2
 """A guard that takes longer to end is killed."""
 _BEAT_US = 200_000
