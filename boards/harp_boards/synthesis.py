@@ -61,7 +61,7 @@ TIMING_DRIVEN = "--tmg-ripup"
 """To nextpnr: what is too slow is routed again, for a thousand rounds if need be. Without it
 router2 sends single nets a long way round: the Versa's core gets 76 MHz, not 110."""
 MAX_ROUNDS = 400
-"""Of routing; what can be fast enough was so after 25 to 60."""
+"""Of routing; what can be fast enough was so after 25 to 85."""
 _ESTIMATE = re.compile(
     r"Max frequency for clock '(?P<clock>[^']*)': (?P<mhz>[0-9.]+) MHz .* at (?P<aim>[0-9.]+) MHz"
 )
