@@ -60,9 +60,10 @@ WISHES = data.StructLayout(
 class Monitor(wiring.Component):
     """Judges HELLOs of peers and watches their deadlines.
 
-    `i_mh` and `i_peer` feed the comparison (`StoredMh`). `i_hello`, at least 5 clocks after the
-    last word of its MH, is answered 4 clocks later; `i_hello_done`, 1 to 4 clocks after that,
-    applies it. The next `i_hello` comes after it and 10 clocks after this one at the soonest.
+    `i_mh` and `i_peer` feed the comparison (`StoredMh`). `i_hello`, at least 4 clocks after the
+    last word of its MH (that is when nothing follows it in its frame), is answered 4 clocks later;
+    `i_hello_done`, 1 to 4 clocks after that, applies it. The next `i_hello` comes after it and 10
+    clocks after this one at the soonest.
 
     `arrival_us`, read with `i_hello`, is the time of its frame's last word.
 
@@ -202,21 +203,22 @@ class Monitor(wiring.Component):
             least.eq(self.pass_every - 1),
         ]
         # Second: is it in the window, is it news, is it its turn to pass.
-        inside, news = Signal(), Signal()
+        inside, asked = Signal(), Signal()
         # In two halves, joined a clock later.
         half = len(quiet) // 2
         above, level, enough = Signal(), Signal(), Signal()
         m.d.sync += [
             inside.eq(any_ | ((distance != 0) & (distance <= window))),
-            news.eq(~stored.same | hello.reply | (hello.lifetime_zero & seen)),
+            asked.eq(hello.reply | (hello.lifetime_zero & seen)),
             above.eq(quiet[half:] > least[half:]),
             level.eq(quiet[half:] == least[half:]),
             enough.eq(quiet[:half] >= least[:half]),
             following.eq(quiet + 1),
         ]
-        # Third: the verdict.
+        # Third: the verdict. The comparison is over no sooner where the MH ends its frame.
         self._verdict, self._accepted = Signal(HelloVerdict), Signal()
         self._leaving = Signal()
+        news, passes = asked | ~stored.same, Signal()
         turn = turns & (above | (level & enough))
         beat = Mux(seen | turn, HelloVerdict.HEARTBEAT_PASS, HelloVerdict.HEARTBEAT)
         calm = Mux(inside, beat, HelloVerdict.REPLAY)
@@ -225,8 +227,12 @@ class Monitor(wiring.Component):
                 self._verdict.eq(Mux(news, HelloVerdict.NEWS, calm)),
                 self._accepted.eq(inside),
                 self._leaving.eq(hello.lifetime_zero & ~seen),
-                self._quiet.eq(Mux(news | seen, quiet, Mux(turn, 0, following))),
+                passes.eq(turn),
             ]
+        # Fourth, while the answer is read: how many passed none since.
+        is_news = self._verdict == HelloVerdict.NEWS
+        with m.If(self.o_hello.valid):
+            m.d.sync += self._quiet.eq(Mux(is_news | seen, quiet, Mux(passes, 0, following)))
         m.d.sync += self.o_hello.valid.eq(steps[2])
         m.d.comb += self.o_hello.p.verdict.eq(self._verdict)
         # What an accepted one or a command writes, made ready meanwhile.

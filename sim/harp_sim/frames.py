@@ -225,9 +225,9 @@ class Frames:
         return Stimulus(label, draft.octets(), draft.fcs_ok, draft.rx_er, gap)
 
     def _dressed(self, draft: Draft) -> Draft:
-        """The draft with 0 to 2 tags and 0 to 23 octets of padding."""
+        """The draft with 0 to 2 tags, and padding or none."""
         tags = draft.tags or self._rng.choice(((), (), (5,), (0,), (9, 5), (5, 9)))
-        size = max(draft.size, 64 + self._rng.randrange(24) + len(draft.payload))
+        size = max(draft.size, _some_size(self._rng, draft.payload, 24))
         return replace(draft, tags=tags, size=size)
 
     def _hello(self, sequence: int = 1) -> Draft:
@@ -301,6 +301,7 @@ class Hellos:
         self._peers = [(n, peer) for n, peer in enumerate(config.peers) if peer is not None]
         self._sequence = {(n, to): 1 for n, _ in self._peers for to in (True, False)}
         self._preference = dict.fromkeys(range(golden.PEERS), 100)
+        self._interval_ms = dict.fromkeys(range(golden.PEERS), 1000)
         self._kinds: tuple[tuple[str, int], ...] = (
             ("heartbeat", 40),
             ("news", 6),
@@ -333,13 +334,15 @@ class Hellos:
         multicast = rng.random() < 0.7
         sequence = self._next(kind, index, multicast, peer)
         if kind in ("news", "far news") or (kind == "flood" and rng.random() < 0.3):
-            self._preference[index] = rng.randrange(1, 1 << 16)
+            # In the second word, or in the third, the last where there are no options.
+            rng.choice((self._preference, self._interval_ms))[index] = rng.randrange(1, 1 << 16)
         mh = harp(
             golden.HARP_HELLO,
             peer.group + (kind == "group"),
             sequence,
             flags=golden.FLAG_REPLY if kind == "reply" else 0,
             preference=self._preference[index],
+            interval_ms=self._interval_ms[index],
             lifetime=0 if kind == "leaving" else 3,
             options=self._options(kind),
         )
@@ -351,7 +354,7 @@ class Hellos:
             mh,
             tags=(*outer, vlan) if vlan else (),
             hop_limit=64 if kind == "hop limit" else golden.HOP_LIMIT,
-            size=64 + rng.randrange(40) + len(mh),
+            size=_some_size(rng, mh, 40),
         )
 
     def _next(self, kind: str, index: int, multicast: bool, peer: Peer) -> int:
@@ -377,6 +380,12 @@ class Hellos:
         if kind == "long":
             return pad_n(rng.choice((68, 76, 84, 100)))
         return b""
+
+
+def _some_size(rng: random.Random, payload: bytes, most: int) -> int:
+    """Octets of a frame with up to so many octets behind the payload, or with none: the payload's
+    last word is then the frame's last, and what is made of it has the least time."""
+    return 64 + rng.randrange(most) + len(payload) if rng.random() < 0.7 else 0
 
 
 def host_frames(seed: int) -> Iterator[Stimulus]:

@@ -5,6 +5,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
 from amaranth.sim import Simulator
 
 from harp.tables.registers import BY_NAME
@@ -294,7 +295,7 @@ def test_verdicts_events_and_snapshots_are_the_twins() -> None:
             mh = a_hello(rng, sent[n], peer, multicast)
             sent[n] = mh
             await bench.mh(ctx, mh, n)
-            await ctx.tick().repeat(max(0, rng.choice((4, 5, 6)) - (len(mh) < 32)))
+            await ctx.tick().repeat(max(0, rng.choice((3, 4, 5, 6)) - (len(mh) < 32)))
             got = await bench.hello(ctx, mh, n, multicast)
             store, absorb, counted = (rng.random() < share for share in (0.8, 0.5, 0.8))
             if got is not HelloVerdict.NEWS:
@@ -322,6 +323,32 @@ def test_verdicts_events_and_snapshots_are_the_twins() -> None:
         EventCode.PEER_NEWS,
         EventCode.REPLAY,
     }
+
+
+@pytest.mark.parametrize("words", range(3, 13))
+@pytest.mark.parametrize("clocks", (4, 5))
+def test_news_in_the_last_word_alone(words: int, clocks: int) -> None:
+    """`i_hello` so soon after it, 4 clocks, as in a frame that has nothing behind its MH."""
+    bench = Bench()
+    mh = bytes((59, words - 1, 11, 0, 0, 0, 0, 1)) + b"\x01" * (8 * words - 8)
+    other = mh[:-1] + b"\x02"
+
+    async def script(ctx: Any) -> None:
+        ctx.set(bench.dut.auth_subtype, AUTH_SUBTYPE)
+        await ctx.tick().repeat(40)  # rows are cleared after a reset
+        got = []
+        for n, octets in enumerate((mh, mh, other, other, mh)):
+            octets = octets[:8] + (n + 1).to_bytes(2) + octets[10:]
+            await bench.mh(ctx, octets, 5)
+            await ctx.tick().repeat(clocks - 1 - (words < 4))
+            got.append(await bench.hello(ctx, octets, 5, multicast=True))
+            await ctx.tick()
+            await bench.done(ctx, store=True, absorb=False, counted=True)
+            await ctx.tick().repeat(4)
+        beat = HelloVerdict.HEARTBEAT
+        assert got == [HelloVerdict.NEWS, beat, HelloVerdict.NEWS, beat, HelloVerdict.NEWS]
+
+    bench.run(script)
 
 
 def test_every_peer_is_down_at_once_under_a_flood_of_hellos() -> None:

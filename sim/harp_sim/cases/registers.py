@@ -107,7 +107,7 @@ async def identity(dut: Any) -> None:
     device = Device(dut)
     await device.start()
     assert (await device.read("magic"))["value"] == 0x48415250
-    assert (await device.read("map_version"))["value"] == 1
+    assert (await device.read("map_version"))["value"] == 2
     assert (await device.read("board"))["id"] == 0
     capabilities = await device.read("capabilities")
     assert (capabilities["ports"], capabilities["peers"], capabilities["slots"]) == (2, 32, 8)
