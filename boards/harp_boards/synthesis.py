@@ -20,6 +20,7 @@ from typing import Any
 
 from harp_boards.output_registers import pack
 from harp_boards.parts import Part
+from harp_boards.placement.loads import UnknownDatabase, loaded_copy
 from harp_boards.placement.shorten import aim_at, shorten
 
 
@@ -62,15 +63,18 @@ TIMING_DRIVEN = "--tmg-ripup"
 router2 sends single nets a long way round: the Versa's core gets 76 MHz, not 110."""
 MAX_ROUNDS = 400
 """Of routing; what can be fast enough was so after 25 to 85."""
+CORE_ROUNDS = 100
+"""The same where it is asked for less when it does not end."""
+SHARES = (1, 0.97, 0.9, 0.82, 0.74)
+"""Of what the core is to reach: what the router is asked for, until that has an end."""
 _ESTIMATE = re.compile(
     r"Max frequency for clock '(?P<clock>[^']*)': (?P<mhz>[0-9.]+) MHz .* at (?P<aim>[0-9.]+) MHz"
 )
 _ROUND = re.compile(r"iter=(\d+) wires=\d+ overused=(\d+) .*tmgfail=(\d+)")
-SHARES = (0.97, 0.93, 0.89)
-"""Of what a placement is expected to reach: what the router is asked for, until that has an end."""
-MORE = 1.005
-"""Of the target: what it is asked for at most."""
+MORE = 1.01
+"""Of the target: what is to be reached, if the placement is good for it."""
 _NO_PINS = ("--lpf-allow-unconstrained",)
+_AS_PLACED = ("--no-pack", "--no-place", *_NO_PINS)
 _ALGORITHMS = ("--placer", "static", "--router", "router2")
 """Of nextpnr: 13 % less wire than its default placer on the core; its default router does not come
 to an end there."""
@@ -99,15 +103,24 @@ def synthesise(verilog_text: str, folder: Path) -> None:
 
 
 def route(
-    folder: Path, part: Part, seed: int, name: str, *options: str, netlist: str = "top.json"
+    folder: Path,
+    part: Part,
+    seed: int,
+    name: str,
+    *options: str,
+    netlist: str = "top.json",
+    max_rounds: int | None = None,
+    package: Path | None = None,
 ) -> dict[str, Any]:
     """Places and routes `folder`/`netlist`; nextpnr's report, kept as `name`.json beside its log.
 
+    `package`: below it is the nextpnr to take, rather than the one that is installed.
     Misses of timing are figures, not errors, but where it is asked to route until there are none
     (`TIMING_DRIVEN`). Raises `ToolFailed`, `TooSlow`.
     """
     written = ("--report", f"{name}.json", "--log", f"{name}.log")
-    run_tool(_nextpnr(part, seed, netlist, *written, *options), folder, Patience())
+    command = _nextpnr(part, seed, netlist, *written, *options)
+    run_tool(command, folder, Patience(max_rounds), package)
     report: dict[str, Any] = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
     return report
 
@@ -123,7 +136,7 @@ def place(folder: Path, part: Part, seed: int, name: str, *options: str) -> floa
         if found := _ESTIMATE.search(line):
             expected.append(float(found["mhz"]))
 
-    written = ("--no-route", "--write", f"{name}.placed.json")
+    written = ("--no-route", "--write", _placed_as(name))
     run_tool(_nextpnr(part, seed, "top.json", *written, *options), folder, hear)
     return min(expected)
 
@@ -136,32 +149,53 @@ def _nextpnr(part: Part, seed: int, netlist: str, *options: str) -> list[str]:
 
 
 def place_core(folder: Path, part: Part, seed: int) -> Placed:
-    """Places and routes a component in its ring, of whose pins only the clock has its place.
-
-    Routed for what its placement is expected to reach, or a little more than the part's target
-    where that is less; if that has no end, for less; if that has none either, without regard to
-    time.
-    """
+    """Places and routes a component in its ring, of whose pins only the clock has its place."""
     name = f"{part.name}-{seed}"
     clock = f'LOCATE COMP "clk" SITE "{part.clock_pin}";\n'
     (folder / "top.lpf").write_text(clock, encoding="utf-8")
     expected_mhz = place(folder, part, seed, name, "--lpf", "top.lpf", *_NO_PINS)
-    placed = f"{name}.placed.json"
-    most_mhz = 1e6 / shorten(folder / placed, part.grade, seed, expected_mhz).after_ps
-    limit_mhz = MORE * part.target_mhz if part.target_mhz is not None else most_mhz
-    options = ("--no-pack", "--no-place", *_NO_PINS)
-    for aim_mhz in dict.fromkeys(min(share * most_mhz, limit_mhz) for share in SHARES):
-        aim_at(folder / placed, aim_mhz)
+    most_mhz = 1e6 / shorten(folder / _placed_as(name), part.grade, seed, expected_mhz).after_ps
+    aim_mhz = most_mhz
+    if part.target_mhz is not None:
+        aim_mhz = min(aim_mhz, MORE * part.target_mhz)
+    routed = _route_loaded(folder, part, seed, name, aim_mhz)
+    # All is routed: it is timed, no more. router2 would begin anew with a third of it.
+    aim_at(folder / routed, aim_mhz, "router1")
+    report = route(folder, part, seed, name, *_AS_PLACED, netlist=routed)
+    return _counted(part.name, seed, report)
+
+
+def _route_loaded(folder: Path, part: Part, seed: int, name: str, aim_mhz: float) -> str:
+    """Routes `name`'s placement with loads on all wires; the file that has it.
+
+    If what it is asked for has no end, for less; if that has none either, without regard to time.
+    Raises `ToolFailed`.
+    """
+    placed, routed = _placed_as(name), f"{name}.routed.json"
+    options = (*_AS_PLACED, "--write", routed)
+    try:
+        loaded = loaded_copy(folder)
+    except UnknownDatabase as error:
+        raise ToolFailed(str(error)) from None
+    for share in SHARES:
+        aim_at(folder / placed, share * aim_mhz)
         with contextlib.suppress(TooSlow):
-            report = route(folder, part, seed, name, *options, TIMING_DRIVEN, netlist=placed)
-            return _placed(part.name, seed, report)
-    return _placed(part.name, seed, route(folder, part, seed, name, *options, netlist=placed))
+            words = (folder, part, seed, f"{name}.loaded", *options, TIMING_DRIVEN)
+            route(*words, netlist=placed, max_rounds=CORE_ROUNDS, package=loaded)
+            return routed
+    route(folder, part, seed, f"{name}.loaded", *options, netlist=placed, package=loaded)
+    return routed
+
+
+def _placed_as(name: str) -> str:
+    return f"{name}.placed.json"
 
 
 class Patience:
     """Reads what nextpnr says until it had its rounds: unlike seconds the same each time."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_rounds: int | None = None) -> None:
+        self._max_rounds = MAX_ROUNDS if max_rounds is None else max_rounds
         self._estimates: dict[str, tuple[float, float]] = {}
 
     def __call__(self, line: str) -> None:
@@ -170,7 +204,7 @@ class Patience:
             self._estimates[short(found["clock"])] = float(found["mhz"]), float(found["aim"])
         elif found := _ROUND.search(line):
             rounds, shared, slow = map(int, found.groups())
-            if rounds >= MAX_ROUNDS and (shared or slow):
+            if rounds >= self._max_rounds and (shared or slow):
                 raise TooSlow(
                     f"after {rounds} rounds of routing {slow} connections are too slow and "
                     f"{shared} wires shared; estimated before: {self._estimated()}"
@@ -184,11 +218,15 @@ class Patience:
 
 
 def run_tool(
-    command: list[str], folder: Path, hears: Callable[[str], None] = lambda line: None
+    command: list[str],
+    folder: Path,
+    hears: Callable[[str], None] = lambda line: None,
+    package: Path | None = None,
 ) -> None:
     """Runs a tool that stands beside this Python, or else on PATH. Raises `ToolFailed`.
 
-    `hears` gets each line that it says; what that raises ends the tool.
+    `hears` gets each line that it says; what that raises ends the tool. `package`: below it is
+    the Python package that it takes its program from.
     """
     name = command[0]
     beside = Path(sys.executable).with_name(name)
@@ -196,6 +234,8 @@ def run_tool(
     if tool is None:
         raise ToolFailed(f"{name}: not found beside {sys.executable} or on PATH: make setup")
     environment = os.environ | {"YOSYS_MAX_THREADS": "1", "PYTHONHASHSEED": "0"}
+    if package is not None:
+        environment["PYTHONPATH"] = str(package)
     said = list[str]()
     with subprocess.Popen(
         [tool, *command[1:]],
@@ -225,13 +265,12 @@ def short(name: str) -> str:
     return name.removesuffix("$TRELLIS_IO_IN").rsplit("$", 1)[-1].rsplit(".", 1)[-1]
 
 
-def _placed(part: str, seed: int, report: dict[str, Any]) -> Placed:
+def _counted(part: str, seed: int, report: dict[str, Any]) -> Placed:
     use = report["utilization"]
-    clocks = report["fmax"].values()
     return Placed(
         part=part,
         seed=seed,
-        fmax_mhz=round(min(clock["achieved"] for clock in clocks), 2),
+        fmax_mhz=round(_reached_mhz(report), 2),
         luts=use["TRELLIS_COMB"]["used"],
         luts_available=use["TRELLIS_COMB"]["available"],
         ffs=use["TRELLIS_FF"]["used"],
@@ -239,6 +278,10 @@ def _placed(part: str, seed: int, report: dict[str, Any]) -> Placed:
         block_rams_available=use["DP16KD"]["available"],
         limit=_limit(report["critical_paths"]),
     )
+
+
+def _reached_mhz(report: dict[str, Any]) -> float:
+    return min(clock["achieved"] for clock in report["fmax"].values())
 
 
 def _limit(paths: list[dict[str, Any]]) -> str:

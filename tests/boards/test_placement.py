@@ -1,7 +1,8 @@
-"""Paths of a placed netlist by estimate, what may be where in a tile, and that moving cells
-shortens paths and leaves a placement that nextpnr takes."""
+"""Paths of a placed netlist by estimate, what may be where in a tile, that moving cells shortens
+paths and leaves a placement that nextpnr takes, and what it is routed with."""
 
 import itertools
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,14 @@ from amaranth.lib.wiring import In, Out
 
 from harp_boards import synthesis
 from harp_boards.parts import PARTS, Part
-from harp_boards.placement.delays import CellDelays, wire_steps
+from harp_boards.placement.delays import ROUTED, CellDelays, routed_steps, wire_steps
+from harp_boards.placement.loads import DEAR_LOADS, LOADS, UnknownDatabase, with_loads
 from harp_boards.placement.netlist import PlacedNetlist
 from harp_boards.placement.refine import Refined, Refiner
 from harp_boards.placement.tiles import Tiles
 from harp_boards.placement.timing import Timing
 from harp_boards.ring import Ring
-from harp_boards.synthesis import TIMING_DRIVEN, TooSlow, place_core, synthesise
+from harp_boards.synthesis import CORE_ROUNDS, TIMING_DRIVEN, TooSlow, place_core, synthesise
 
 GRADE = "6"
 CLOCK_TO_Q, LUT, RESET_SETUP = 525, 236, 424
@@ -75,6 +77,14 @@ def test_a_path_takes_its_cells_and_its_wire() -> None:
 def test_a_step_is_found_from_the_period() -> None:
     timing = Timing(chain(), CellDelays(GRADE))
     assert timing.fit(CLOCK_TO_Q + 12 * 53 + LUT) == pytest.approx(53, abs=0.01)
+
+
+def test_what_is_routed_is_shorter_far_away_and_longer_within_a_tile() -> None:
+    assert routed_steps(9, 9) < wire_steps(9, 9) and routed_steps(0, 0) > wire_steps(0, 0)
+    timing = timed(chain())
+    timing.set_step(STEP, ROUTED)
+    to_flop = round(STEP * ROUTED.to_flop)
+    assert timing.longest() == CLOCK_TO_Q + routed_steps(3, 0) * STEP + LUT + to_flop
 
 
 def test_a_reset_must_be_there_before_the_clock() -> None:
@@ -206,25 +216,34 @@ def test_the_same_seed_moves_the_same() -> None:
 
 
 def aims(monkeypatch: pytest.MonkeyPatch, folder: Path, part: Part, ends: int) -> list[float]:
-    """What a router that ends at the `ends`-th try is asked for; 0: with no regard to time."""
+    """What a router that ends at the `ends`-th try is asked for; 0: with no regard to time. The
+    last is what it is timed for."""
     asked = list[float]()
 
-    def route(*words: object, netlist: str) -> Raw:
-        if TIMING_DRIVEN not in words:
+    def route(
+        *words: object, netlist: str, max_rounds: int = 0, package: Path | None = None
+    ) -> Raw:
+        timed = netlist.endswith(".routed.json")
+        assert (package is None) == timed  # as it is, not with loads on all wires
+        assert timed == ("--write" not in words)
+        if TIMING_DRIVEN in words:
+            assert not timed and max_rounds == CORE_ROUNDS
+            if len(asked) < ends:
+                raise TooSlow
+        elif not timed:
             asked.append(0)
-        elif len(asked) < ends:
-            raise TooSlow
         used = {"used": 1, "available": 2}
         kinds = ("TRELLIS_COMB", "TRELLIS_FF", "DP16KD")
         return {
             "utilization": dict.fromkeys(kinds, used),
-            "fmax": {"clk": {"achieved": 90}},
+            "fmax": {"clk": {"achieved": 90 if timed else 150}},
             "critical_paths": [],
         }
 
     monkeypatch.setattr(synthesis, "place", lambda *_: 100.0)
     monkeypatch.setattr(synthesis, "shorten", lambda *_: Refined(10_000, 8_000, 1))
-    monkeypatch.setattr(synthesis, "aim_at", lambda _, mhz: asked.append(round(mhz, 2)))
+    monkeypatch.setattr(synthesis, "loaded_copy", lambda folder: folder)
+    monkeypatch.setattr(synthesis, "aim_at", lambda _, mhz, *__: asked.append(round(mhz, 2)))
     monkeypatch.setattr(synthesis, "route", route)
     assert place_core(folder, part, 1).fmax_mhz == 90
     return asked
@@ -234,12 +253,47 @@ def test_the_router_is_asked_for_less_until_it_has_an_end(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     free = Part("LFE5UM-45F", "8", "BG381")
-    assert aims(monkeypatch, tmp_path, free, 1) == [121.25]
-    assert aims(monkeypatch, tmp_path, free, 2) == [121.25, 116.25]
-    assert aims(monkeypatch, tmp_path, free, 9) == [121.25, 116.25, 111.25, 0]
+    assert aims(monkeypatch, tmp_path, free, 1) == [125, 125]
+    assert aims(monkeypatch, tmp_path, free, 2) == [125, 121.25, 125]
+    assert aims(monkeypatch, tmp_path, free, 9) == [125, 121.25, 112.5, 102.5, 92.5, 0, 125]
     # Not much more than the target.
-    modest = Part("LFE5U-25F", "6", "BG256", 112.0)
-    assert aims(monkeypatch, tmp_path, modest, 2) == [112.56, 111.25]
+    modest = Part("LFE5U-25F", "6", "BG256", 100.0)
+    assert aims(monkeypatch, tmp_path, modest, 2) == [101, 97.97, 101]
+
+
+def ways(*delays: tuple[int, int, int, int]) -> bytes:
+    always = ((50, 50, 0, 0), (0, 0, 0, 0), (0, 0, 0, 0))
+    return b"".join(struct.pack("<4i", *delay) for delay in always + delays)
+
+
+def database(grades: list[bytes]) -> bytes:
+    """As much of nextpnr's as says how slow ways are."""
+    text = b"before" + bytes(2)
+    begins = []
+    for grade in grades:
+        begins.append(len(text))
+        text += grade + b"cell"
+    for begin, grade in zip(begins, grades, strict=True):
+        text += struct.pack("<4i", 4711, 12, begin - (len(text) + 8), len(grade) // 16)
+    return text + bytes(7)
+
+
+def test_ways_out_of_wires_are_as_slow_as_with_loads() -> None:
+    plain = [ways((100, 200, 3, 7)), ways((0, 0, 5, 324)), ways(), ways((80, 90, 0, 0))]
+    loaded = [
+        ways((100 + 3 * LOADS, 200 + 7 * LOADS, 0, 0)),
+        ways((5 * DEAR_LOADS, 324 * DEAR_LOADS, 0, 0)),
+        ways(),
+        ways((80, 90, 0, 0)),
+    ]
+    assert with_loads(database(plain)) == database(loaded)
+
+
+def test_a_database_of_another_kind_is_refused() -> None:
+    with pytest.raises(UnknownDatabase):
+        with_loads(database([ways()] * 3))
+    with pytest.raises(UnknownDatabase):
+        with_loads(b"".join([ways()] * 4))
 
 
 class Sums(wiring.Component):

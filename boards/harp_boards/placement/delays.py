@@ -1,5 +1,7 @@
 """Delays within cells, in ps, and those of wires before there are any.
 
+Wires in steps: what nextpnr counts a tile of a longer wire, 80 ps on speed 6.
+
 Ref: prjtrellis' timing database, which comes with nextpnr
 """
 
@@ -7,6 +9,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -53,11 +57,36 @@ class CellDelays:
         )
 
 
-def wire_steps(dx: int, dy: int) -> int:
-    """How long nextpnr expects a wire to be, in its own steps; 0 within a tile."""
+def wire_steps(dx: int, dy: int) -> float:
+    """How long nextpnr expects a wire to be; 0 within a tile."""
     if dx == dy == 0:
         return 0
     return BASE + dx + min(dx, NEAR) + dy + min(dy, NEAR)
+
+
+def routed_steps(dx: int, dy: int) -> float:
+    """How long one is that has the way it wants: the shortest third of those to LUTs, routed."""
+    tiles = dx + dy
+    if tiles == 0:
+        return 4.4
+    return 6 + 1.25 * min(tiles, NEAR) + 0.75 * max(tiles - NEAR, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Wires:
+    """How long wires are, in steps."""
+
+    steps: Callable[[int, int], float]
+    """By columns and rows between its ends."""
+    to_flop: float
+    """From a LUT to the flop behind it."""
+
+
+ESTIMATED = Wires(wire_steps, 0)
+"""As nextpnr has it before it routes."""
+ROUTED = Wires(routed_steps, 1.6)
+"""As it comes out. A path within a tile is no longer for nothing, one across the chip is less
+dear: cells are not drawn together at any cost."""
 
 
 def _without_bit(pin: str) -> str:

@@ -19,6 +19,10 @@ ROUNDS = 150
 """At most; in each, all critical cells are tried."""
 PATIENCE = 30
 """Rounds without gain after which it ends."""
+SEARCH_AFTER = 5
+"""Rounds without gain after which some cells are tried at every place around."""
+SEARCHED = 8
+"""How many: those on the worst paths."""
 AIM = 0.97
 """Of the best period so far: what is aimed at."""
 MARGIN_PS = 200
@@ -70,17 +74,30 @@ class Refiner:
                 break
             else:
                 idle += 1
-            self._round()
+            self._round(search=idle > 0 and idle % SEARCH_AFTER == 0)
         self._restore(kept)
         moved = sum(now != then for now, then in zip(kept, begun, strict=True))
         return Refined(before, self._timing.longest(), moved)
 
-    def _round(self) -> None:
+    def _round(self, search: bool) -> None:
         critical = self._critical()
         self._random.shuffle(critical)
         alike, free = self._tiles.alike()
         for n in critical:
             self._try(n, alike, free)
+        if search:
+            for n in sorted(critical, key=self._worst)[:SEARCHED]:
+                self._search(n)
+
+    def _search(self, n: int) -> None:
+        """Tries every place between a cell and what it is connected to, and a bit around."""
+        places = [*self._neighbours(n), self._tiles.place(n)[:2]]
+        columns, rows = [place[0] for place in places], [place[1] for place in places]
+        for x in range(min(columns) - NEAR, max(columns) + NEAR + 1):
+            for y in range(min(rows) - NEAR, max(rows) + NEAR + 1):
+                if self._tiles.logic((x, y)):
+                    for lane in range(LANES):
+                        self._move(n, (x, y, lane))
 
     def _critical(self) -> list[int]:
         """What may be moved and has a path through it, or to it, with less than the margin."""

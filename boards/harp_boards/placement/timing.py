@@ -1,14 +1,14 @@
 """When signals arrive and when they must, in a placed netlist with one clock, by estimate.
 
 Times in ps from the clock's edge. Of what comes from or goes to pins, or is constant, nothing is
-said. Carries have no wire, and within a tile none is counted.
+said. Carries have no wire.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from harp_boards.placement.delays import CellDelays, wire_steps
+from harp_boards.placement.delays import ESTIMATED, CellDelays, Wires
 from harp_boards.placement.netlist import Cell, Kind, Net, PlacedNetlist
 
 LUT_PINS = ("A", "B", "C", "D")
@@ -64,6 +64,7 @@ class Timing:
         self.arrival = [NEVER] * len(nets)
         self.required = [ALWAYS] * len(nets)
         self.wires: list[list[float]] = []
+        self._to_flops: list[tuple[int, int, int]] = []
         for n, net in enumerate(nets):
             for cell, pin in net.loads:
                 self._load(n, net, cell, pin, delays)
@@ -74,6 +75,9 @@ class Timing:
         load = self._netlist.cells[cell]
         setup = _setup(load, pin, delays)
         if setup is not None:
+            if pin == "DI":
+                wired = False  # from the LUT beside it, whose place goes with it
+                self._to_flops.append((n, len(self.ends[n]), setup))
             self.ends[n].append(End(cell, setup, wired))
         for to in load.outputs:
             delay = _through(load, pin, self._netlist.nets[to].pin, delays)
@@ -94,9 +98,12 @@ class Timing:
         assert len(order) == len(waits), "a loop without a register"
         return order
 
-    def set_step(self, step_ps: float) -> None:
-        """What one step of nextpnr's estimate takes."""
-        self.wires = [[step_ps * wire_steps(x, y) for y in range(_SIZE)] for x in range(_SIZE)]
+    def set_step(self, step_ps: float, wires: Wires = ESTIMATED) -> None:
+        """What one step takes, and how many wires have."""
+        self.wires = [[step_ps * wires.steps(x, y) for y in range(_SIZE)] for x in range(_SIZE)]
+        for n, which, setup in self._to_flops:
+            needed = setup + round(step_ps * wires.to_flop)
+            self.ends[n][which] = replace(self.ends[n][which], setup=needed)
 
     def fit(self, period_ps: float) -> float:
         """Finds the step with which the longest path takes `period_ps`; gives it in ps."""
