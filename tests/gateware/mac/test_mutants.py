@@ -95,7 +95,9 @@ def test_mutant_is_caught(mutant: Mutant, tmp_path: Path) -> None:
     shutil.copytree(GATEWARE, package)
     (package / "mac" / f"{mutant.module}.py").write_text(mutated(mutant), "utf-8")
     tests = [str(Path(__file__).with_name(f"test_{name}.py")) for name in JUDGES]
-    options = ("-n", "0", "-x", "-q", "-o", f"pythonpath={tmp_path} host boards sim")
+    # A mutant may hang where a test waits for it.
+    options = ("-n", "0", "-x", "-q", "--timeout=120")
+    options += ("-o", f"pythonpath={tmp_path} host boards sim")
     judged = subprocess.run(
         [sys.executable, "-m", "pytest", *options, *tests],
         cwd=ROOT, capture_output=True, text=True, check=False,
