@@ -28,6 +28,10 @@ OCTETS = ADDRESS // 8
 MATCH = FENCE_ADDRESSES + 4
 """Clocks from the word with a target's end to its match."""
 FENCE = BY_NAME["fence"]
+_PREFIX = data.StructLayout(
+    {"length": FENCE.field("prefix_len").width, "own": FENCE.field("own").width}
+)
+"""The word of an entry behind its address, as the register map has it."""
 
 
 class Fence(wiring.Component):
@@ -121,12 +125,14 @@ class Fence(wiring.Component):
         """Compares the target with one address a clock: row, octets, all of it."""
         lengths = FENCE.reset_of(FENCE.field("prefix_len"))
         addresses = memory.Memory(shape=ADDRESS, depth=FENCE_ADDRESSES, init=[])
-        # Length, and whether it is the host's own.
-        prefixes = memory.Memory(shape=9, depth=FENCE_ADDRESSES, init=[lengths] * FENCE_ADDRESSES)
+        prefixes = memory.Memory(
+            shape=_PREFIX.size, depth=FENCE_ADDRESSES, init=[lengths] * FENCE_ADDRESSES
+        )
         m.submodules.addresses, m.submodules.prefixes = addresses, prefixes
         index, running = Signal(range(FENCE_ADDRESSES)), Signal()
         rows, told = [], self.word
-        for ram, first, bits in ((addresses, 0, WORD_BITS), (prefixes, ADDRESS // WORD_BITS, 9)):
+        behind = ADDRESS // WORD_BITS
+        for ram, first, bits in ((addresses, 0, WORD_BITS), (prefixes, behind, _PREFIX.size)):
             write, read = ram.write_port(granularity=bits), ram.read_port(domain="comb")
             numbers = range(first, first + len(read.data) // bits)
             m.d.comb += [
@@ -143,7 +149,8 @@ class Fence(wiring.Component):
         address, differs = Signal(ADDRESS), Signal(OCTETS)
         # Of the prefix: octets that count whole, the one that counts in part, and its bits.
         whole, partial, bits = Signal(OCTETS), Signal(OCTETS), Signal(8)
-        octets, rest = rows[1][3:8], rows[1][:3]
+        prefix = data.View(_PREFIX, rows[1])
+        octets, rest = prefix.length[3:], prefix.length[:3]
         used, steps, hit, decided = Signal(), Signal(2), Signal(), Signal()
         own = Signal(2)  # of the row in `address`, and of that in `differs`
         m.d.sync += [
@@ -153,7 +160,7 @@ class Fence(wiring.Component):
             bits.eq(Cat(rest > 7 - n for n in range(8))),
             steps.eq(Cat(running, steps)),
             used.eq(address[:8].any()),
-            own.eq(Cat(rows[1][8], own)),
+            own.eq(Cat(prefix.own, own)),
         ]
         for n in range(OCTETS):
             change = self._target.word_select(n, 8) ^ address.word_select(n, 8)
