@@ -104,9 +104,9 @@ class WordFifo(wiring.Component):
             next_read.eq(_to_gray((after + 1)[:POINTER])),
         ]
         with m.If(emptied):
+            # `place` follows a clock later, when nothing waits yet.
             sync += [
                 tail.eq(head),
-                place.eq(~head),
                 read.eq(_to_gray(head)),
                 next_read.eq(_to_gray((head + 1)[:POINTER])),
             ]

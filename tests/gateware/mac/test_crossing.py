@@ -55,6 +55,21 @@ def test_words_cross_in_order(left_ns: float, right_ns: float) -> None:
     assert max(levels) <= DEPTH + SHELF
 
 
+def test_the_level_is_of_all_that_waits_the_shelf_included() -> None:
+    dut, levels = WordFifo("left", "right"), list[int]()
+
+    async def drive(ctx: Any) -> None:
+        for _ in range(DEPTH // 2):
+            ctx.set(dut.i.valid, 1)
+            await ctx.tick("left").until(dut.i.ready)
+            ctx.set(dut.i.valid, 0)
+            await ctx.tick("right").repeat(12)
+            levels.append(ctx.get(dut.level))
+
+    simulate(with_domains(dut), {"left": 8, "right": 8}, drive)
+    assert levels == list(range(1, DEPTH // 2 + 1))
+
+
 @pytest.mark.parametrize("asynchronous", [False, True])
 def test_a_reset_of_the_writer_empties_and_one_of_the_reader_loses_nothing(
     asynchronous: bool,
@@ -241,6 +256,18 @@ def test_in_band_status_is_taken_when_it_stands() -> None:
 
     simulate(dut, {"sync": 8}, drive)
     assert states == [(0, 0), (0, 0), (0, 0), (1, up), (1, up), (1, up), (1, down)]
+
+
+def test_in_band_status_is_the_same_on_both_edges() -> None:
+    dut = InBandStatus()
+
+    async def drive(ctx: Any) -> None:
+        for octet, told in ((0x0D, 0), (0xD0, 0), (0x5D, 0), (0xDD, 1)):
+            ctx.set(dut.i_data, octet)
+            await ctx.tick().repeat(2 * SAME_CLOCKS)
+            assert ctx.get(dut.known) == told, f"{octet:#04x}"
+
+    simulate(dut, {"sync": 8}, drive)
 
 
 def test_word_layout_is_one_ram_wide() -> None:

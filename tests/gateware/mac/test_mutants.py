@@ -43,16 +43,8 @@ MUTANTS = (
     Mutant("crossing", "self.level.eq(behind + kept)", "self.level.eq(behind)"),
     Mutant("crossing", "sync += [count.eq(0), offers.eq(fills)]", "sync += offers.eq(fills)"),
     Mutant("crossing", "next_read, read)) & ~emptied)", "next_read, read)))"),
-    Mutant(
-        "crossing",
-        "                place.eq(~head),\n                read.eq",
-        "                read.eq",
-    ),
-    Mutant(
-        "receive",
-        "m.d.sync += good.eq(fcs.match_detected)",
-        "m.d.comb += good.eq(fcs.match_detected)",
-    ),
+    Mutant("crossing", "                tail.eq(head),\n", ""),
+    Mutant("receive", "Mux(good, FrameError.GOOD, FrameError.FCS)", "FrameError.GOOD"),
     Mutant("receive", "wrong.eq(bad)", "wrong.eq(0)"),
     Mutant("receive", "(place[-1] | ~self.i_dv)", "place[-1]"),
     Mutant(
