@@ -71,7 +71,7 @@ _ESTIMATE = re.compile(
     r"Max frequency for clock '(?P<clock>[^']*)': (?P<mhz>[0-9.]+) MHz .* at (?P<aim>[0-9.]+) MHz"
 )
 _ROUND = re.compile(r"iter=(\d+) wires=\d+ overused=(\d+) .*tmgfail=(\d+)")
-MORE = 1.01
+TARGET_MARGIN = 1.01
 """Of the target: what is to be reached, if the placement is good for it."""
 _NO_PINS = ("--lpf-allow-unconstrained",)
 _AS_PLACED = ("--no-pack", "--no-place", *_NO_PINS)
@@ -157,7 +157,7 @@ def place_core(folder: Path, part: Part, seed: int) -> Placed:
     most_mhz = 1e6 / shorten(folder / _placed_as(name), part.grade, seed, expected_mhz).after_ps
     aim_mhz = most_mhz
     if part.target_mhz is not None:
-        aim_mhz = min(aim_mhz, MORE * part.target_mhz)
+        aim_mhz = min(aim_mhz, TARGET_MARGIN * part.target_mhz)
     routed = _route_loaded(folder, part, seed, name, aim_mhz)
     # All is routed: it is timed, no more. router2 would begin anew with a third of it.
     aim_at(folder / routed, aim_mhz, "router1")

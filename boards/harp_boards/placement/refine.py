@@ -103,7 +103,7 @@ class Refiner:
         """What may be moved and has a path through it, or to it, with less than the margin."""
         timing, found = self._timing, set[int]()
         for n, driver in enumerate(timing.drivers):
-            if timing.required[n] - timing.arrival[n] < MARGIN_PS:
+            if timing.slack(n) < MARGIN_PS:
                 found.add(driver)
                 found.update(
                     end.cell
@@ -150,18 +150,14 @@ class Refiner:
     def _neighbours(self, n: int) -> list[tuple[int, int]]:
         """Where what drives it critically is, and what it drives."""
         timing, cell = self._timing, self._cells[n]
-        near = [
-            timing.drivers[net]
-            for net, _ in cell.inputs
-            if timing.required[net] - timing.arrival[net] < 2 * MARGIN_PS
-        ]
+        near = [timing.drivers[net] for net, _ in cell.inputs if timing.slack(net) < 2 * MARGIN_PS]
         loads = [load for net in cell.outputs for load, _ in self._nets[net].loads[:LOOKED_AT]]
         return [(self._cells[m].x, self._cells[m].y) for m in near + loads[:LOOKED_AT]]
 
     def _worst(self, n: int) -> float:
         """The least slack of the paths through a cell."""
         timing = self._timing
-        slacks = [timing.required[net] - timing.arrival[net] for net in self._cells[n].outputs]
+        slacks = [timing.slack(net) for net in self._cells[n].outputs]
         for net, _ in self._cells[n].inputs:
             slacks += [
                 self._slack(net, n, end.setup, end.wired)

@@ -61,8 +61,8 @@ class Timing:
         self.ends: list[list[End]] = [[] for _ in nets]
         self.steps: list[list[Step]] = [[] for _ in nets]
         self.feeds: list[list[tuple[int, Step]]] = [[] for _ in nets]
-        self.arrival = [NEVER] * len(nets)
-        self.required = [ALWAYS] * len(nets)
+        self.arrival: list[float] = [NEVER] * len(nets)
+        self.required: list[float] = [ALWAYS] * len(nets)
         self.wires: list[list[float]] = []
         self._to_flops: list[tuple[int, int, int]] = []
         for n, net in enumerate(nets):
@@ -145,6 +145,10 @@ class Timing:
             required[n] = soonest
             slack = min(slack, soonest - arrival[n])
         return slack
+
+    def slack(self, n: int) -> float:
+        """Of the paths through a net."""
+        return self.required[n] - self.arrival[n]
 
     def wire(self, n: int, cell: int, wired: bool) -> float:
         """From the driver of a net to a load of it."""
