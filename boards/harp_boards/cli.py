@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from harp.cli.common import Failure, run
+from harp_boards.as_json import print_json
 from harp_boards.cli_device import registers, selftest
 from harp_boards.parts import PARTS
 
@@ -62,7 +63,7 @@ def report(
     except (ToolFailed, FileNotFoundError) as error:
         raise Failure(f"{error}; the tools come with harp-offload[gateware]") from None
     if as_json:
-        click.echo(json.dumps(result))
+        print_json(result)
     else:
         Console().print(_table(result["parts"]))
     context.exit(0 if result["met"] else 1)
@@ -88,7 +89,7 @@ def list_boards(as_json: bool) -> None:
             {"name": b.name, "number": b.number, "title": b.title, "ports": b.ports}
             for b in BOARDS.values()
         ]
-        click.echo(json.dumps({"schema": 1, "boards": boards}))
+        print_json({"boards": boards})
         return
     table = Table(title="No hardware has run any of them yet.", title_justify="left")
     for column in ("board", "what it is", "ports", "core clock", "notes"):
@@ -146,8 +147,7 @@ def build(
         raise Failure(f"{error}; the tools come with harp-offload[gateware]") from None
     except TooSlow as error:
         if as_json:
-            missed = {"board": board, "seed": seed, "timing_met": False, "error": str(error)}
-            click.echo(json.dumps({"schema": 1, **missed}))
+            print_json({"board": board, "seed": seed, "timing_met": False, "error": str(error)})
         raise Failure(f"{board}, seed {seed}: {error}; try another --seed") from None
     _tell_built(asdict(built), as_json)
     context.exit(0 if built.timing_met else 1)
@@ -155,7 +155,7 @@ def build(
 
 def _tell_built(built: dict[str, Any], as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps({"schema": 1, **built}))
+        print_json(built)
         return
     table = Table(title=f"{built['board']}, seed {built['seed']}", title_justify="left")
     for column in ("clock", "needed MHz", "reached MHz", "slack ns"):

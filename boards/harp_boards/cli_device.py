@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from typing import Any
 
@@ -13,6 +12,7 @@ from rich.table import Table
 from harp.cli.common import Failure
 from harp.tables.link import BAUD, MAX_BAUD
 from harp.tables.registers import BY_NAME
+from harp_boards.as_json import print_json
 
 
 @click.command(epilog="Example: harp-board registers --port /dev/ttyUSB1 guard")
@@ -30,8 +30,7 @@ def registers(names: tuple[str, ...], port: str | None, baud: int, as_json: bool
     chosen = [row for row in rows() if not names or row["name"] in names]
     values = _values(port, baud, [row["name"] for row in chosen]) if port else None
     if as_json:
-        shown = {"values": values} if port else {"registers": chosen}
-        click.echo(json.dumps({"schema": 1, **shown}))
+        print_json({"values": values} if port else {"registers": chosen})
     elif values is None:
         Console().print(_map(chosen))
     else:
@@ -133,9 +132,9 @@ def selftest(
         raise Failure(str(error)) from None
     failed = [result.check for result in results if result.outcome is Outcome.FAIL]
     if as_json:
-        sheet = {"schema": 1, "board": board, "serial": serial_number, "verdict": "pass"}
-        sheet["verdict"] = "fail" if failed else "pass"
-        click.echo(json.dumps({**sheet, "checks": [asdict(result) for result in results]}))
+        verdict = "fail" if failed else "pass"
+        sheet = {"board": board, "serial": serial_number, "verdict": verdict}
+        print_json(sheet | {"checks": [asdict(result) for result in results]})
     else:
         number_text = f", serial number {serial_number}" if serial_number else ""
         click.echo(f"{board}{number_text}: {'FAIL' if failed else 'PASS'}")
